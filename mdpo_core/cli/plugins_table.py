@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from mdpo_core.errors import PluginError, suggestion
+from mdpo_core.interfaces.strengths.by_row import may_differ_by_row
 from mdpo_core.registry.discovery import Registry, current_registry
 from mdpo_core.registry.offers import KINDS
 
@@ -109,8 +110,11 @@ def default_text(field: FieldInfo) -> str:
 
 
 def description(field: FieldInfo) -> str:
-    """A field's description, with its allowed words unless the description and the default already name them."""
-    text = field.description or ""
+    """A field's description, whether it may differ by row, and its allowed words.
+
+    The words are left out if the description and the default already name them.
+    """
+    text = "; ".join(filter(None, (field.description, "may differ by row" * may_differ_by_row(field))))
     words = [value for value in _literals(field.annotation) if isinstance(value, str)]
     if all(word in f"{text} {default_text(field)}" for word in words):
         return text

@@ -8,15 +8,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from mdpo_core import Recipe, Strength, Term, component, load_recipe
+from mdpo_core.interfaces.strengths.by_row import options_by_row
 from mdpo_core.registry.discovery import current_registry
 
 ROOT = Path(__file__).parents[2]
 METHODS = ROOT / "docs" / "reference" / "methods.md"
 RECIPES = ROOT / "recipes"
 STRENGTHS = (
-    "They take the place of an option that is one number for all rows, such as `beta`, `weight` or a margin:\n"
-    "`beta: {strength: mm_rlhf}`, `weight: {column: confidence}`. "
-    "[A number for each row](../guides/recipes.md#a-number-for-each-row)\nsays which options."
+    "They take the place of an option that is one number for all rows: `weight` of any term, or an option that the "
+    'tables above\nlist under "by row", such as `beta: {strength: mm_rlhf}` or `weight: {column: confidence}`. There is '
+    "more in\n[a number for each row](../guides/recipes.md#a-number-for-each-row)."
 )
 MARK = "compares them. -->\n"
 # What the symbols of the formulas mean; the legend above a table has those that stand in it.
@@ -58,7 +59,7 @@ def _top_first(files: Iterable[Path]) -> list[Path]:
 
 
 def _terms(kind: str, used: dict[str, Recipe]) -> str:
-    head = ("name", "what it does", "formula", "paper", "compares", "also needs", "recipes")
+    head = ("name", "what it does", "formula", "paper", "compares", "also needs", "by row", "recipes")
     title = {"loss": "Losses", "anchor": "Anchors"}[kind]
     names = sorted(current_registry().components(kind))
     rows = [_term(kind, name, used) for name in names]
@@ -92,6 +93,7 @@ def _term(kind: str, name: str, used: dict[str, Recipe]) -> Sequence[str]:
         papers,
         f"{len(views)}: {', '.join(f'`{view}`' for view in views)}",
         ", ".join(_needs(term)),
+        ", ".join(f"`{option}`" for option in options_by_row(type(term)) if option != "weight"),
         ", ".join(shown),
     )
 

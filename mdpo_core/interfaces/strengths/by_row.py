@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+import operator
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, SerializerFunctionWrapHandler, WrapSerializer
+from pydantic.fields import FieldInfo
 
 from mdpo_core.interfaces.strengths.strength import ColumnStrength, Strength
 
@@ -30,7 +32,8 @@ def _shown(value: Any, dump: SerializerFunctionWrapHandler) -> Any:
 
 
 # An option of a term that is a number for all rows, or differs by row: ``beta: ByRow = Field(default=0.1, gt=0)``.
-# When the term is called, it is a float or a tensor (batch,), so it may only be used with tensors of that shape.
+# ``Literal["running"] | ByRow`` is one word besides. When the term is called, it is a float or a tensor (batch,), so it
+# may only be used with tensors of that shape.
 ByRow = Annotated[float, _RowMark(), WrapSerializer(_shown)]
 
 _LIMITS = {Gt: ("gt", "above"), Ge: ("ge", "at least"), Lt: ("lt", "below"), Le: ("le", "at most")}
@@ -38,9 +41,19 @@ _LIMITS = {Gt: ("gt", "above"), Ge: ("ge", "at least"), Lt: ("lt", "below"), Le:
 
 def options_by_row(cls: type[BaseModel]) -> tuple[str, ...]:
     """The options of a term that may differ by row."""
-    return tuple(
-        name for name, field in cls.model_fields.items() if any(isinstance(each, _RowMark) for each in field.metadata)
-    )
+    return tuple(name for name, field in cls.model_fields.items() if may_differ_by_row(field))
+
+
+def may_differ_by_row(field: FieldInfo) -> bool:
+    """Whether a strength may take the place of this option."""
+    return any(isinstance(each, _RowMark) for each in _marks(field))
+
+
+def _marks(field: FieldInfo) -> Iterator[Any]:
+    """The marks of an option's type, or of the types that it may have."""
+    yield from field.metadata
+    for each in get_args(field.annotation):
+        yield from getattr(each, "__metadata__", ())
 
 
 def strengths_of(term: BaseModel) -> dict[str, Strength]:
@@ -50,20 +63,32 @@ def strengths_of(term: BaseModel) -> dict[str, Strength]:
 
 
 def stand_ins(cls: type[BaseModel], options: Mapping[str, Any]) -> dict[str, Any]:
-    """A valid number in the place of each of ``options``: its default, or 1 if it has none."""
-    fields = {name: cls.model_fields[name] for name in options}
-    return {name: 1.0 if field.is_required() else field.default for name, field in fields.items()}
+    """A valid number in the place of each of ``options``: close to its default, or 1 if that is no number.
+
+    It is not the default, because terms refuse some options by whether they have it.
+    """
+    return {name: _close_to_default(cls.model_fields[name]) for name in options}
+
+
+def _close_to_default(field: FieldInfo) -> float:
+    if not isinstance(field.default, (int, float)):
+        return 1.0
+    step = 2.0**-20 * max(1.0, abs(field.default))
+    return next(each for each in (field.default + step, field.default - step) if _allows(field, each))
 
 
 def within_limits(term: BaseModel, option: str, values: Tensor) -> Tensor:
     """Which values are finite and within the limits of an option, ``(batch,)`` bool."""
-    import torch
+    return values.isfinite() & _allows(type(term).model_fields[option], values)
 
-    allowed = values.isfinite()
-    for limit in type(term).model_fields[option].metadata:
+
+def _allows(field: FieldInfo, value: Any) -> Any:
+    """Whether a number is within the limits of an option; of a tensor, which of its numbers are."""
+    allowed: Any = True
+    for limit in field.metadata:
         if type(limit) in _LIMITS:
             name, _ = _LIMITS[type(limit)]
-            allowed = allowed & getattr(torch, name)(values, getattr(limit, name))
+            allowed = allowed & getattr(operator, name)(value, getattr(limit, name))
     return allowed
 
 

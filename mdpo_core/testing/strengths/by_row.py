@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mdpo_core.interfaces.strengths.by_row import options_by_row, strengths_of
+from mdpo_core.interfaces.strengths.by_row import options_by_row, strengths_of, within_limits
 from mdpo_core.interfaces.term import Term
 from mdpo_core.testing import score_cases
 from mdpo_core.testing.sentences import PROPERTY, name_of, require
@@ -26,11 +26,12 @@ def check_by_row(term: Term, columns: Columns) -> None:
 def _check_option(term: Term, option: str, columns: Columns) -> None:
     import torch
 
+    size = _size_of(term, option)
+
     @settings(PROPERTY, max_examples=10)  # a formula that is wrong for rows is wrong for nearly all cases
     @given(scores(term.views(), columns), st.permutations(_FACTORS))
     def each_row_has_its_number(drawn: Scores, factors: list[float]) -> None:
-        # An option that is 0 by default would be the same for all rows.
-        numbers = [factor * (getattr(term, option) or 1.0) for factor in factors[: len(drawn.corruptible)]]
+        numbers = [factor * size for factor in factors[: len(drawn.corruptible)]]
         together = values_of(term.with_by_row({option: torch.tensor(numbers, dtype=torch.float64)}), drawn)
         for row, number in enumerate(numbers):
             alone = values_of(term.with_by_row({option: number}), drawn)
@@ -42,3 +43,14 @@ def _check_option(term: Term, option: str, columns: Columns) -> None:
             )
 
     each_row_has_its_number()
+
+
+def _size_of(term: Term, option: str) -> float:
+    """A number whose products with the factors are valid: the option's own, or the largest of a few that is."""
+    import torch
+
+    value = getattr(term, option)
+    # With 0, all rows would have the same number.
+    sizes = [*([value] if isinstance(value, (int, float)) and value else []), 1.0, 0.5, 0.1]
+    factors = torch.tensor(_FACTORS, dtype=torch.float64)
+    return next((size for size in sizes if bool(within_limits(term, option, size * factors).all())), sizes[0])

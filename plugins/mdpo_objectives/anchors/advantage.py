@@ -36,7 +36,7 @@ class HPO(Anchor):
 
     needs_reference: ClassVar[bool] = False
     weight: ByRow = Field(ge=0, description="factor of this term in the objective")
-    alpha: float = Field(gt=0, description="advantage that multiplies the likelihood's weight by e")
+    alpha: ByRow = Field(gt=0, description="advantage that multiplies the likelihood's weight by e")
     advantage: Literal["column", "value_head"] = Field(
         default="column", description="column: from the data; value_head: reward minus V(x)"
     )

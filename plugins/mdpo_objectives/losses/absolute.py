@@ -56,7 +56,7 @@ class DPOP(PairLoss):
     """
 
     beta: ByRow = Field(default=0.3, gt=0, description="reward per nat of log-ratio")
-    lam: float = Field(default=5.0, ge=0, description="penalty, in nats of margin per nat below the reference")
+    lam: ByRow = Field(default=5.0, ge=0, description="penalty, in nats of margin per nat below the reference")
 
     def __call__(self, scores: Scores) -> Tensor:
         shortfall = (-scores.log_ratio(self.prefer)).relu()

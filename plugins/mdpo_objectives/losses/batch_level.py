@@ -27,7 +27,7 @@ class AOT(PairLoss):
 
     compares_pairs: ClassVar[bool] = True
     beta: ByRow = Field(default=0.1, gt=0, description="reward per nat")
-    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5, description="share of pairs whose label may be wrong")
+    label_smoothing: ByRow = Field(default=0.0, ge=0, lt=0.5, description="share of pairs whose label may be wrong")
     paired: bool = Field(default=True, description="compare margins; false: compare all r_w with all r_l")
 
     def __call__(self, scores: Scores) -> Tensor:
@@ -57,7 +57,7 @@ class BCO(PairLoss):
     """
 
     beta: ByRow = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
-    shift: Literal["running"] | float = Field(default="running", description="d: the running mean, or a number")
+    shift: Literal["running"] | ByRow = Field(default="running", description="d: the running mean, or a number")
 
     def running_means(self) -> Mapping[str, Callable[[Scores], Tensor]]:
         return {"reward": self._mean_reward} if self.shift == "running" else {}
@@ -80,7 +80,7 @@ class BCOUnpaired(Loss):
     """
 
     beta: ByRow = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
-    shift: Literal["running"] | float = Field(default="running", description="d: the running mean, or a number")
+    shift: Literal["running"] | ByRow = Field(default="running", description="d: the running mean, or a number")
     on: View = Field(default=View("chosen"), description="the view that the label is about")
 
     def views(self) -> tuple[View, ...]:
@@ -117,13 +117,13 @@ class KTO(Loss):
     """
 
     beta: ByRow = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
-    desirable: float = Field(default=1.0, ge=0, description="weight of responses with label 1")
-    undesirable: float = Field(default=1.0, ge=0, description="weight of responses with label 0")
+    desirable: ByRow = Field(default=1.0, ge=0, description="weight of responses with label 1")
+    undesirable: ByRow = Field(default=1.0, ge=0, description="weight of responses with label 0")
     on: View = Field(default=View("chosen"), description="the view that the label is about")
     mismatched: View = Field(
         default=View("chosen", "mismatched"), description="the same response under another row's prompt"
     )
-    baseline: Literal["last_step"] | float = Field(
+    baseline: Literal["last_step"] | ByRow = Field(
         default="last_step", description="z: the last step's mean, or a number"
     )
 

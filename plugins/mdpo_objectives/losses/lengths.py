@@ -37,7 +37,7 @@ class LengthDPO(PairLoss):
     """
 
     beta: ByRow = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
-    alpha: float = Field(default=0.02, ge=0, description="reward that each extra token costs")
+    alpha: ByRow = Field(default=0.02, ge=0, description="reward that each extra token costs")
 
     def __call__(self, scores: Scores) -> Tensor:
         margin = scores.margin(self.prefer, self.over)

@@ -49,8 +49,8 @@ class SparsePO(PairLoss):
     beta: ByRow = Field(default=0.1, gt=0, description="reward per nat")
     masks: Literal["learned", "activations"] = Field(default="learned", description="SparsePO's masks, or MaPO's")
     shared: bool = Field(default=False, description="use the same learned mask for log-ratios and divergences")
-    l1_u: float = Field(default=0.001, ge=0, description="cost of a token in the mask of log-ratios")
-    l1_d: float = Field(default=0.001, ge=0, description="cost of a token in the mask of divergences")
+    l1_u: ByRow = Field(default=0.001, ge=0, description="cost of a token in the mask of log-ratios")
+    l1_d: ByRow = Field(default=0.001, ge=0, description="cost of a token in the mask of divergences")
 
     @model_validator(mode="after")
     def _shared_goes_with_learned_masks(self) -> Self:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -10,7 +9,7 @@ from pydantic import Field, model_validator
 
 from mdpo_core import ByRow, Loss, PairLoss, Scores, View
 from mdpo_objectives.formulas.numerics import bounded_exp, log_sigmoid, mean_log_ratio
-from mdpo_objectives.formulas.options import require_default
+from mdpo_objectives.formulas.options import log, log1p, require_default
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,7 +25,7 @@ class DPO(PairLoss):
     """
 
     beta: ByRow = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
-    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5, description="share of pairs whose label may be wrong")
+    label_smoothing: ByRow = Field(default=0.0, ge=0, lt=0.5, description="share of pairs whose label may be wrong")
     reference_free: bool = Field(default=False, description="assume equal log-probs under the reference")
 
     def __call__(self, scores: Scores) -> Tensor:
@@ -47,7 +46,7 @@ class RobustDPO(PairLoss):
     """
 
     beta: ByRow = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
-    label_smoothing: float = Field(default=0.1, ge=0, lt=0.5, description="share of pairs whose label is wrong")
+    label_smoothing: ByRow = Field(default=0.1, ge=0, lt=0.5, description="share of pairs whose label is wrong")
 
     def __call__(self, scores: Scores) -> Tensor:
         logit, flips = self.beta * scores.margin(self.prefer, self.over), self.label_smoothing
@@ -96,12 +95,12 @@ class EXO(PairLoss):
     """
 
     beta: ByRow = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
-    label_smoothing: float = Field(default=0.001, gt=0, lt=0.5, description="share of pairs whose label may be wrong")
+    label_smoothing: ByRow = Field(default=0.001, gt=0, lt=0.5, description="share of pairs whose label may be wrong")
 
     def __call__(self, scores: Scores) -> Tensor:
         logit = self.beta * scores.margin(self.prefer, self.over)
-        agrees = logit.sigmoid() * (log_sigmoid(logit) - math.log1p(-self.label_smoothing))
-        return agrees + (-logit).sigmoid() * (log_sigmoid(-logit) - math.log(self.label_smoothing))
+        agrees = logit.sigmoid() * (log_sigmoid(logit) - log1p(-self.label_smoothing))
+        return agrees + (-logit).sigmoid() * (log_sigmoid(-logit) - log(self.label_smoothing))
 
 
 class DiscoPOP(PairLoss):

@@ -24,7 +24,7 @@ class SLiC(PairLoss):
 
     needs_reference: ClassVar[bool] = False
     delta: ByRow = Field(default=1.0, description="target difference of the log-probs, in nats")
-    lam: float = Field(default=0.1, ge=0, description="factor of the negative log-likelihood")
+    lam: ByRow = Field(default=0.1, ge=0, description="factor of the negative log-likelihood")
 
     def __call__(self, scores: Scores) -> Tensor:
         preferred = scores.policy[self.prefer]
@@ -58,7 +58,7 @@ class CPO(PairLoss):
 
     needs_reference: ClassVar[bool] = False
     beta: ByRow = Field(default=0.1, gt=0, description="reward per nat")
-    alpha: float = Field(default=1.0, ge=0, description="factor of the negative log-likelihood")
+    alpha: ByRow = Field(default=1.0, ge=0, description="factor of the negative log-likelihood")
 
     def __call__(self, scores: Scores) -> Tensor:
         logit = self.beta * (scores.policy[self.prefer] - scores.policy[self.over])
@@ -74,7 +74,7 @@ class ORPO(PairLoss):
     """
 
     needs_reference: ClassVar[bool] = False
-    lam: float = Field(default=0.1, ge=0, description="factor of the odds ratio; TRL calls it beta")
+    lam: ByRow = Field(default=0.1, ge=0, description="factor of the odds ratio; TRL calls it beta")
 
     def __call__(self, scores: Scores) -> Tensor:
         preferred, other = mean_log_prob(scores, self.prefer), mean_log_prob(scores, self.over)

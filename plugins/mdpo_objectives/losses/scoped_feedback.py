@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from mdpo_core import ByRow, Loss, PairLoss, Scores, Statistic
 from mdpo_objectives.formulas.columns import require
 from mdpo_objectives.formulas.numerics import kl_divergence, log_sigmoid, mean_log_prob
-from mdpo_objectives.formulas.options import require_default
+from mdpo_objectives.formulas.options import is_always, require_default
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,14 +44,14 @@ class C3PO(PairLoss):
     """
 
     beta: ByRow = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
-    general: float = Field(default=0.2, ge=0, description="factor of general prompts")
-    near: float = Field(default=0.1, ge=0, description="factor of prompts near the scope")
-    k: float = Field(default=0.0, ge=0, le=1, description="share of the divergence in the loss out of scope")
+    general: ByRow = Field(default=0.2, ge=0, description="factor of general prompts")
+    near: ByRow = Field(default=0.1, ge=0, description="factor of prompts near the scope")
+    k: ByRow = Field(default=0.0, ge=0, le=1, description="share of the divergence in the loss out of scope")
     temperature: float = Field(default=1.0, gt=0, description="temperature of both distributions in the divergence")
 
     @model_validator(mode="after")
     def _temperature_goes_with_a_divergence(self) -> Self:
-        if self.k == 0:
+        if is_always(0, self.k):
             message = "temperature has an effect with a k above 0 only: set both, or leave temperature out"
             require_default(self, "temperature", message)
         return self
@@ -60,7 +60,7 @@ class C3PO(PairLoss):
         return ("scope",)
 
     def statistics(self) -> Mapping[str, Statistic]:
-        if self.k == 0:
+        if is_always(0, self.k):
             return {}
         return {self._divergence: Statistic(TemperedDivergence(self.temperature), needs_reference=True)}
 
@@ -85,7 +85,7 @@ class C3PO(PairLoss):
 
     def _loss_out_of_scope(self, scores: Scores) -> Tensor:
         likelihood = -(1 - self.k) * mean_log_prob(scores, self.prefer)
-        if self.k == 0:
+        if is_always(0, self.k):
             return likelihood
         divergence = scores.statistics[self._divergence][self.prefer].sum(dim=1) / scores.num_tokens[self.prefer]
         return likelihood + self.k * self.temperature**2 * divergence

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from mdpo_core import ByRow, Loss, PairLoss, Scores, TokenLogProbs, View
 from mdpo_objectives.formulas.numerics import log_sigmoid
+from mdpo_objectives.formulas.options import per_token
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,7 +38,7 @@ class DDPO(PairLoss):
 
     needs_tokens: ClassVar[bool] = True
     beta: ByRow = Field(default=0.5, gt=0, description="reward per nat of log-ratio")
-    gamma: float = Field(default=5.0, gt=0, description="factor of changed tokens")
+    gamma: ByRow = Field(default=5.0, gt=0, description="factor of changed tokens")
     average: bool = Field(default=True, description="divide by the sum of all tokens' factors")
 
     def __call__(self, scores: Scores) -> Tensor:
@@ -52,8 +53,9 @@ class DDPO(PairLoss):
         import torch
 
         values, mask = scores.policy_tokens[view]
-        weights = torch.zeros_like(values)
-        weights[mask] = 1 + (self.gamma - 1) * torch.cat(tuple(changed)).to(values)
+        is_changed = torch.zeros_like(values)
+        is_changed[mask] = torch.cat(tuple(changed)).to(values)
+        weights = (1 + (per_token(self.gamma) - 1) * is_changed).where(mask, 0)
         total = ((values - scores.reference_tokens[view].values) * weights).sum(dim=1)
         return total / weights.sum(dim=1) if self.average else total
 

@@ -85,8 +85,8 @@ class SymMPO(PairLoss):
     """
 
     beta: ByRow = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
-    lam: float = Field(default=0.5, ge=0, description="factor of the two symmetric terms")
-    gamma: float = Field(default=1e-4, ge=0, description="factor of the squared difference of their margins")
+    lam: ByRow = Field(default=0.5, ge=0, description="factor of the two symmetric terms")
+    gamma: ByRow = Field(default=1e-4, ge=0, description="factor of the squared difference of their margins")
     condition: str = Field(default="second", description="the condition with the second picture")
     response: str = Field(default="second", description="the response that describes it")
 
@@ -142,7 +142,7 @@ class Rationale(Loss):
 
     needs_reference: ClassVar[bool] = False
     on: View = Field(default=View("rationale"), description="the view of the rationale")
-    gamma: float = Field(default=1.0, gt=0, description="factor of the log-prob")
+    gamma: ByRow = Field(default=1.0, gt=0, description="factor of the log-prob")
     log_sigmoid: bool = Field(default=False, description="use the log-sigmoid of the authors' code")
 
     def views(self) -> tuple[View, ...]:

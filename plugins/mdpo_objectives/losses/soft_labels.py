@@ -87,7 +87,7 @@ class SPA(PairLoss):
     """
 
     beta: ByRow = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
-    alpha: float = Field(default=0.1, ge=0, le=1, description="label smoothing of pairs with low confidence")
+    alpha: ByRow = Field(default=0.1, ge=0, le=1, description="label smoothing of pairs with low confidence")
 
     def columns(self) -> tuple[str, ...]:
         return ("low_confidence",)

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from mdpo_core import ByRow, Loss, PairLoss, Scores, Statistic, TokenLogProbs, View
 from mdpo_objectives.formulas.columns import require
 from mdpo_objectives.formulas.numerics import kl_divergence, log_sigmoid
-from mdpo_objectives.formulas.options import require_default
+from mdpo_objectives.formulas.options import per_token, require_default
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,7 +26,7 @@ class LDDPO(PairLoss):
 
     needs_tokens: ClassVar[bool] = True
     beta: ByRow = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
-    ld_alpha: float = Field(default=0.3, ge=0, le=1, description="factor of the tokens beyond the shorter response")
+    ld_alpha: ByRow = Field(default=0.3, ge=0, le=1, description="factor of the tokens beyond the shorter response")
 
     def __call__(self, scores: Scores) -> Tensor:
         shared = scores.num_tokens[self.prefer].minimum(scores.num_tokens[self.over])
@@ -42,7 +42,7 @@ class LDDPO(PairLoss):
 
     def _discounted(self, tokens: TokenLogProbs, shared: Tensor) -> Tensor:
         beyond = (tokens.mask.cumsum(dim=1) > shared[:, None]).to(tokens.values.dtype)
-        return (tokens.values * (1 - (1 - self.ld_alpha) * beyond)).sum(dim=1)
+        return (tokens.values * (1 - (1 - per_token(self.ld_alpha)) * beyond)).sum(dim=1)
 
 
 def divergence_from_reference(policy: Tensor, reference: Tensor | None) -> Tensor:
@@ -61,7 +61,7 @@ class TDPO(PairLoss):
     """
 
     beta: ByRow = Field(default=0.1, gt=0, description="reward per nat")
-    alpha: float = Field(default=0.5, ge=0, description="factor of the divergences in variant 2")
+    alpha: ByRow = Field(default=0.5, ge=0, description="factor of the divergences in variant 2")
     variant: Literal[1, 2] = Field(default=2, description="the paper's TDPO1 or TDPO2")
 
     @model_validator(mode="after")

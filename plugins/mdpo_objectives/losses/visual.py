@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from mdpo_core import ByRow, Loss, PairLoss, Scores, View
 from mdpo_objectives.formulas.numerics import log_sigmoid
+from mdpo_objectives.formulas.options import is_always, per_token
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,8 +29,8 @@ class VDPO(PairLoss):
     """
 
     beta: ByRow = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
-    guidance: float = Field(gt=0, description="weight of the picture; 1: no guidance")
-    language_bias: float = Field(default=0.0, ge=0, description="factor of the second term")
+    guidance: ByRow = Field(gt=0, description="weight of the picture; 1: no guidance")
+    language_bias: ByRow = Field(default=0.0, ge=0, description="factor of the second term")
     blank: str = Field(default="blank", description="the condition that shows nothing")
 
     def views(self) -> tuple[View, ...]:
@@ -38,7 +39,7 @@ class VDPO(PairLoss):
     def __call__(self, scores: Scores) -> Tensor:
         preferred, other, preferred_blank, _ = self.views()
         loss = -log_sigmoid(self.beta * (self._guided(scores, preferred) - self._guided(scores, other)))
-        if self.language_bias == 0:
+        if is_always(0, self.language_bias):
             return loss
         gain = scores.log_ratio(preferred) - scores.log_ratio(preferred_blank).detach()
         return loss - self.language_bias * log_sigmoid(self.beta * gain)
@@ -61,7 +62,7 @@ class VisualTPO(PairLoss):
 
     needs_tokens: ClassVar[bool] = True
     beta: ByRow = Field(default=0.1, gt=0, description="reward per nat of log-ratio")
-    base: float = Field(ge=0, description="weight of a token that does not depend on the picture, minus 0.5")
+    base: ByRow = Field(ge=0, description="weight of a token that does not depend on the picture, minus 0.5")
     noisy: str = Field(default="noisy", description="the condition with the noisy picture")
 
     @model_validator(mode="after")
@@ -84,7 +85,7 @@ class VisualTPO(PairLoss):
         policy, reference = scores.policy_tokens[view].values, scores.reference_tokens[view].values
         sensitivity = policy - scores.policy_tokens[replace(view, condition=self.noisy)].values
         # s(-d) is 1 - s(d).
-        weights = self.base + (sign * sensitivity.detach()).sigmoid()
+        weights = per_token(self.base) + (sign * sensitivity.detach()).sigmoid()
         return (weights * (policy - reference)).sum(dim=1)
 
 

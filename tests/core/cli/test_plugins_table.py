@@ -9,11 +9,12 @@ from typing import Any, Literal
 import pytest
 import torch
 from jsonschema import Draft202012Validator
+from pydantic import Field
 from pydantic.fields import FieldInfo
 from ruamel.yaml import YAML
 from support.paths import RECIPES
 
-from mdpo_core import PairLoss, PluginError, Scores, hookimpl
+from mdpo_core import ByRow, PairLoss, PluginError, Scores, hookimpl
 from mdpo_core.cli import plugins_table
 from mdpo_core.recipe.json_schema import recipe_schema
 from mdpo_core.registry.discovery import Registry, current_registry
@@ -114,6 +115,10 @@ def test_words_that_an_option_takes_are_named_once() -> None:
         (FieldInfo(annotation=Literal["a1", "b2"], default="a1", description="or b2"), "or b2"),
         (FieldInfo(annotation=Literal["a1", "b2"] | None, default=None), "one of a1, b2"),
         (FieldInfo(annotation=float, default=1.0, description="how much"), "how much"),
+        (
+            FieldInfo.from_annotated_attribute(ByRow, Field(default=1.0, description="scale")),
+            "scale; may differ by row",
+        ),
     )
     for field, text in shown:
         assert plugins_table.description(field) == text

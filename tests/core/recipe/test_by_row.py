@@ -35,6 +35,8 @@ FORMS: list[dict[str, Any]] = [
     {"loss": "dpo", "beta": {"column": "strength"}},
     {"loss": "dpo", "beta": {"strength": "mm_rlhf", "w": 0.3}, "weight": {"strength": "madpo", "most": 3.0}},
     {"loss": "simpo", "gamma": {"column": "target"}},
+    {"loss": "dpo", "label_smoothing": {"column": "doubt"}},
+    {"loss": "bco", "shift": {"column": "threshold"}},
     {"anchor": "reward", "delta": {"column": "least_reward"}, "weight": {"column": "confidence"}},
     {"loss": "spo", "weight": {"column": "confidence"}, "degrees": ["chosen", "half"]},
 ]
@@ -65,8 +67,8 @@ def test_terms_take_strengths_as_objects() -> None:
     strength = component("strength", "mm_rlhf", w=0.2)
     made = component("loss", "dpo", beta=strength)
     assert made.strengths() == {"beta": strength}  # type: ignore[attr-defined]
-    with pytest.raises(ValueError, match="label_smoothing"):
-        component("loss", "dpo", label_smoothing=strength)
+    with pytest.raises(ValueError, match="tau"):
+        component("loss", "discopop", tau=strength)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +87,10 @@ def test_terms_take_strengths_as_objects() -> None:
         ({"beta": {"column": "x", "w": 1}}, "objective.0.beta: must be a number, {column: NAME} or"),
         ({"beta": {"column": 3}}, "objective.0.beta.column: must be the name of a column, found the int 3"),
         ({"beta": {"column": ""}}, "objective.0.beta.column: string should have at least 1 character"),
-        ({"label_smoothing": {"column": "x"}}, "label_smoothing: takes one number for all rows; by row: weight, beta"),
+        (
+            {"loss": "discopop", "tau": {"column": "x"}},
+            "tau: takes one number for all rows; by row: weight, beta",
+        ),
         ({"beta": "column"}, "objective.0.beta: input should be a valid number, found 'column'"),
     ],
 )
@@ -123,6 +128,7 @@ def test_the_columns_of_strengths_are_needed_of_every_row() -> None:
         ("beta", math.inf, "'beta' must be finite and above 0, found strength = inf"),
         ("beta", -0.5, "'beta' must be finite and above 0, found strength = -0.5"),
         ("beta", 0.0, "'beta' must be finite and above 0, found strength = 0"),
+        ("label_smoothing", 0.5, "'label_smoothing' must be finite and at least 0 and below 0.5, found strength = 0.5"),
         ("weight", -1.0, "'weight' must be finite and at least 0, found strength = -1"),
     ],
 )
@@ -185,4 +191,4 @@ def test_the_schema_for_editors_knows_both_forms() -> None:
     column, *strengths = recipe_schema()["$defs"][by_row["$ref"].removeprefix("#/$defs/")]["oneOf"]
     assert list(column["properties"]) == ["column"]
     assert {"const": "beta_dpo"} in [each["properties"]["strength"] for each in strengths]
-    assert dpo["properties"]["label_smoothing"]["type"] == "number"
+    assert dpo["properties"]["reference_free"]["type"] == "boolean"

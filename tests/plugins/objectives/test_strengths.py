@@ -1,4 +1,4 @@
-"""Published strengths against straight-line formulas, and the options of all terms that may differ by row."""
+"""Published strengths against straight-line formulas."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mdpo_core import DataError, Pairs, Strength, component
-from mdpo_core.interfaces.strengths.by_row import options_by_row
-from mdpo_core.registry.discovery import current_registry
 from mdpo_core.testing import check_strength
 from mdpo_core.types.declared import OnlyDeclared
 
@@ -128,28 +126,3 @@ def test_scores_that_are_no_numbers_are_refused(name: str, value: float) -> None
 def test_a_gap_that_is_no_number_is_refused() -> None:
     with pytest.raises(DataError, match="similarity_gap = nan"):
         strength("dama", usual_gap=0.0).check_columns(Pairs.of_columns("7", {"similarity_gap": math.nan}))
-
-
-def test_every_beta_and_every_weight_may_differ_by_row() -> None:
-    """The contract of losses and anchors proves that each of them can."""
-    for kind in ("loss", "anchor"):
-        for name, cls in current_registry().components(kind).items():
-            if cls.__module__.startswith("mdpo_objectives"):
-                scales = {field for field in cls.model_fields if field.startswith("beta")} | {"weight"}
-                assert scales <= set(options_by_row(cls)), name
-
-
-@pytest.mark.parametrize(
-    ("kind", "name", "option"),
-    [
-        ("loss", "simpo", "gamma"),
-        ("loss", "alphapo", "gamma"),
-        ("loss", "slic", "delta"),
-        ("loss", "ipo", "tau"),
-        ("loss", "odpo", "alpha"),
-        ("anchor", "reward", "delta"),
-        ("anchor", "squared", "delta"),
-    ],
-)
-def test_margins_may_differ_by_row(kind: str, name: str, option: str) -> None:
-    assert option in options_by_row(current_registry().components(kind)[name])
