@@ -16,8 +16,8 @@ METHODS = ROOT / "docs" / "reference" / "methods.md"
 RECIPES = ROOT / "recipes"
 STRENGTHS = (
     "They take the place of an option that is one number for all rows: `weight` of any term, or an option that the "
-    'tables above\nlist under "by row", such as `beta: {strength: mm_rlhf}` or `weight: {column: confidence}`. There is '
-    "more in\n[a number for each row](../guides/recipes.md#a-number-for-each-row)."
+    'tables above\nlist under "by row", such as `beta: {strength: mm_rlhf}` or `weight: {column: confidence}`. '
+    "There is more in\n[a number for each row](../guides/recipes.md#a-number-for-each-row)."
 )
 MARK = "compares them. -->\n"
 # What the symbols of the formulas mean; the legend above a table has those that stand in it.

@@ -1,4 +1,4 @@
-"""Every number among the options of every term: each row has its own, as in a loop over rows, or a reason says why not."""
+"""Every number of every term: each row may have its own, as in a loop over rows, or a reason says why not."""
 
 from __future__ import annotations
 
