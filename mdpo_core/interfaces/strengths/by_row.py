@@ -79,7 +79,8 @@ def _close_to_default(field: FieldInfo) -> float:
 
 def within_limits(term: BaseModel, option: str, values: Tensor) -> Tensor:
     """Which values are finite and within the limits of an option, ``(batch,)`` bool."""
-    return values.isfinite() & _allows(type(term).model_fields[option], values)
+    allowed: Tensor = values.isfinite() & _allows(type(term).model_fields[option], values)
+    return allowed
 
 
 def _allows(field: FieldInfo, value: Any) -> Any:
