@@ -83,15 +83,26 @@ def _continuation(encoder: Encoder, example: Example, begun: Begun, name: str) -
         turns[len(ids) - _num_ending(encoder, ids) :] = 0
     if not turns.any():
         raise DataError(
-            [Problem("", "", "the response adds no token to the beginning of the answer, so nothing is scored")]
+            [
+                Problem(
+                    "",
+                    "",
+                    "the response adds no token to the beginning of the answer, so nothing is scored; write another "
+                    "one, or remove the row",
+                )
+            ]
         )
     return EncodedResponse(ids, turns)
 
 
 def begun_prompt(encoder: Encoder, example: Example) -> EncodedPrompt:
     """The encoded prompt of an example, with the tokens of `Example.begun` behind it: a model goes on from there."""
-    # With the joint, but without a space at its end: tokenizers put it before the next word.
-    return encoder.encode_prompt(example).followed_by(tokens_of_beginning(encoder, example.beginning.rstrip(" ")))
+    return encoder.encode_prompt(example).followed_by(tokens_of_beginning(encoder, _as_read(example)))
+
+
+def _as_read(example: Example) -> str:
+    """The text that a model goes on from: without a space at its end, as tokenizers put it before the next word."""
+    return example.beginning.rstrip(" ")
 
 
 def decoded_answer(encoder: Encoder, example: Example, token_ids: Tensor) -> str:
@@ -100,8 +111,21 @@ def decoded_answer(encoder: Encoder, example: Example, token_ids: Tensor) -> str
     ``token_ids``: ``(time,)``, of what follows `begun_prompt`. The responses of unfinished answers are sentences, but a
     model that has not learned to end after a sentence goes on.
     """
-    text = encoder.decode(token_ids)
-    return first_sentence(text) if example.begun is not None and example.begun.unfinished else text
+    if example.begun is None:
+        return encoder.decode(token_ids)
+    text = added_text(encoder, tokens_of_beginning(encoder, _as_read(example)), token_ids)
+    return example.begun.response_of(first_sentence(text) if example.begun.unfinished else text)
+
+
+def added_text(encoder: Encoder, beginning: Tensor, added: Tensor) -> str:
+    """The text of the tokens ``added`` ``(time,)`` behind those of a ``beginning``."""
+    import torch
+
+    if not len(beginning):
+        return encoder.decode(added)
+    # Decodes both together: alone, a token may decode differently, for example without the space before it.
+    before, both = encoder.decode(beginning), encoder.decode(torch.cat([beginning, added]))
+    return both.removeprefix(before) if both.startswith(before) else f" {encoder.decode(added)}"
 
 
 def tokens_of_beginning(encoder: Encoder, text: str) -> Tensor:

@@ -66,27 +66,37 @@ def problems_of_row(example: Example) -> list[str]:
 
 def _beginning_problems(example: Example) -> Iterator[str]:
     """What is wrong with the beginning of the answer, which the responses continue."""
-    beginning = "" if example.begun is None else example.begun.text
-    if count_marks(beginning):
-        yield f"the beginning of the answer contains an {IMAGE_MARK} mark; only prompts may contain one"
-    if not beginning.strip():
+    begun = example.begun
+    if begun is None:
         return
-    first = {name: _texts(response)[0].strip() for name, response in example.responses.items() if response}
+    if count_marks(begun.text):
+        yield f"the beginning of the answer contains an {IMAGE_MARK} mark; only prompts may contain one"
+    first = {name: _texts(response)[0] for name, response in example.responses.items() if response}
+    if not begun.text.strip():
+        return
     yield from (
         f"the response '{name}' is the beginning of the answer once more; a response is what follows it"
         for name, text in first.items()
-        if text == beginning.strip()
+        if text.strip() == begun.text.strip() and not _ends_its_word(begun, text)
     )
-    if first and all(_goes_on_from(text, beginning.strip()) for text in first.values()):
+    if first and all(_repeats(text, begun) for text in first.values()):
         yield (
-            "every response starts with the beginning of the answer, which would stand there twice; a response is what "
-            "follows the beginning: cut it off the responses, or do not name its column"
+            "every response starts with the beginning of the answer, which would stand there twice; remove it from the "
+            "responses, or, if they are whole answers, read them without a beginning (the reader's option `beginning`)"
         )
 
 
-def _goes_on_from(text: str, beginning: str) -> bool:
-    """Whether a text starts with a beginning, and not only with letters of a longer word."""
-    return text.startswith(beginning) and not (beginning[-1].isalnum() and text[len(beginning) :][:1].isalnum())
+def _repeats(text: str, begun: Begun) -> bool:
+    """Whether a response starts with the beginning once more, and not only with letters of a longer word."""
+    text, beginning = text.strip(), begun.text.strip()
+    is_longer = beginning[-1].isalnum() and text[len(beginning) :][:1].isalnum()
+    return text.startswith(beginning) and not is_longer and not _ends_its_word(begun, text)
+
+
+def _ends_its_word(begun: Begun, response: str) -> bool:
+    """Whether a beginning is a piece of a word, which the response ends. Both may be equal, as in "haha"."""
+    is_one_word = begun.text.strip().isalnum() and response[:1].isalnum()
+    return is_one_word and not begun.joint and not begun.text[-1].isspace()
 
 
 def _texts(response: str | tuple[Turn, ...]) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from mdpo_core.data.responses import tokens_of_beginning
+from mdpo_core.data.responses import added_text, tokens_of_beginning
 from mdpo_core.interfaces.model import Decoding, Encoder, VisionLanguageModel
 from mdpo_core.types.batch import EncodedPrompt
 
@@ -55,11 +55,4 @@ class Writer:
         return [self._added(ids, more) for ids, more in zip(beginnings, continuations, strict=True)]
 
     def _added(self, beginning: Tensor, more: Tensor) -> Added:
-        import torch
-
-        # Decodes both together: alone, a token may decode differently, for example without the space before it.
-        before, answer = self.encoder.decode(beginning), self.encoder.decode(torch.cat([beginning, more]))
-        ended = len(more) < self.decoding.max_new_tokens
-        return Added(
-            answer.removeprefix(before) if answer.startswith(before) else f" {self.encoder.decode(more)}", ended
-        )
+        return Added(added_text(self.encoder, beginning, more), ended=len(more) < self.decoding.max_new_tokens)

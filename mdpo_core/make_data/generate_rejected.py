@@ -139,7 +139,8 @@ class Attempt:
             each.ended or (beginning.one_sentence and ends_a_sentence(each.text))
             for beginning, each in zip(self.beginnings, added, strict=True)
         )
-        self.answer = escape_marks(assembled(self.beginnings, [each.text for each in added]))
+        answer = escape_marks(assembled(self.beginnings, [each.text for each in added]))
+        self.answer = answer.lstrip() if self.example.begun is None else self.example.begun.response_of(answer)
 
 
 class _Answers:

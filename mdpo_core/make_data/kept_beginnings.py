@@ -87,5 +87,5 @@ def _flipped(tail: str, rng: random.Random) -> str:
 
 
 def assembled(beginnings: Sequence[Beginning], continuations: Sequence[str]) -> str:
-    """The answer made from beginnings and their continuations."""
-    return "".join(each.taken(added) for each, added in zip(beginnings, continuations, strict=True)).strip()
+    """The answer made from beginnings and their continuations, without white space at its end."""
+    return "".join(each.taken(added) for each, added in zip(beginnings, continuations, strict=True)).rstrip()

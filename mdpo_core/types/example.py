@@ -70,6 +70,13 @@ class Begun:
         is_joined = not self.text or self.text[-1:].isspace() or response[:1].isspace()
         return self.text + ("" if is_joined else self.joint) + response
 
+    def response_of(self, added: str) -> str:
+        """The response that a model wrote behind this beginning and the joint.
+
+        Without a joint, white space at its start stays: it says whether the response begins a word or ends one.
+        """
+        return added if self.text and not (self.joint or self.text[-1].isspace()) else added.lstrip()
+
 
 @dataclass(frozen=True)
 class Example:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import datasets
 import PIL.Image
@@ -488,3 +489,25 @@ def test_unfinished_answer_gets_one_sentence() -> None:
     assert task.beginning == "A temple."
     attempt.take([Added(" It flies. It sings", ended=False)])
     assert (attempt.answer, attempt.ended) == ("It flies.", True)
+
+
+@pytest.mark.parametrize(
+    ("begun", "keep", "added", "answer"),
+    [
+        (Begun("A temple.", ""), "none", " It flies.", " It flies."),
+        (Begun("A tem", ""), "none", "ple flies. ", "ple flies."),
+        (Begun("A temple.", ""), 0.4, " flies.", " It flies."),
+        (Begun("A temple. ", ""), "none", " It flies.", "It flies."),
+        (Begun("A temple.", "\n"), "none", " It flies.", "It flies."),
+        (Begun("", ""), "none", " It flies.", "It flies."),
+        (None, "none", " It flies.", "It flies."),
+    ],
+)
+def test_without_a_joint_the_space_of_the_next_word_stays(
+    begun: Begun | None, keep: Any, added: str, answer: str
+) -> None:
+    row = Example("1", "?", {"chosen": " It is red."}, begun=begun)
+    attempt = Attempt(row, EncodedPrompt(torch.tensor([1])), keep, seed=0)
+    attempt.next_tasks()
+    attempt.take([Added(added, ended=True)])
+    assert attempt.answer == answer

@@ -23,7 +23,7 @@ from transformers import AutoModelForImageTextToText
 
 from mdpo_core import Begun, DataError, Example, Placement, Scores, Turn, View, load_recipe, run
 from mdpo_core.data.encoding import BatchBuilder
-from mdpo_core.data.responses import decoded_answer, encode_response
+from mdpo_core.data.responses import begun_prompt, decoded_answer, encode_response
 from mdpo_core.data.validity import problems_of_row
 from mdpo_core.interfaces.measurements import TermInputs
 from mdpo_core.recipe.recipe import Scoring
@@ -97,6 +97,33 @@ def test_answer_is_tokenized_whole_and_scored_from_its_first_own_token(
     assert all(end <= len(context) for _, end in expected.offsets[:unscored])
     following = expected.offsets[unscored][0] if unscored < len(expected.ids) else len(whole)
     assert following >= len(context) or alone[unscored : unscored + 1] != expected.ids[unscored : unscored + 1]
+
+
+@pytest.mark.parametrize("made", [merging, of_words])
+@given(
+    text=st.lists(
+        st.sampled_from(["ha", "haha", "happy", " dog", " dogs.", "猫猫", "é", "e\u0301", "-", "\n"]), min_size=1
+    )
+    .map("".join)
+    .filter(lambda text: len(text) > 1),
+    cut=st.integers(0, 99),
+)
+def test_beginning_may_end_at_any_character(made: Any, text: str, cut: int) -> None:
+    """Also inside of a word, and where the word repeats its beginning; the whole text keeps its tokens."""
+    place = 1 + cut % (len(text) - 1)
+    begun, response = Begun(text[:place], ""), text[place:]
+    row = Example("1", "?", {"chosen": response, "rejected": f"{response}x"}, begun=begun)
+    repeats = response.strip().startswith(begun.text.strip()) and not (begun.text + response[:1]).isalnum()
+    assume(response.strip() and begun.text.strip() and not repeats)
+    assert problems_of_row(row) == []
+    tokenizer = made()
+    expected = tokenizer.encode(text, add_special_tokens=False)
+    encoder: Any = Texts(tokenizer, 0)
+    ids, turns = encode_response(encoder, row, "chosen")
+    assert turns is not None
+    assert ids.tolist() == [*expected.ids, 0]
+    ends = [end for _, end in expected.offsets]
+    assert all(turns[number] or end <= place for number, end in enumerate(ends)), "what reaches into it is scored"
 
 
 @given(context=st.sampled_from(["", "a.", "a. ", "a\n"]), response=st.sampled_from(["No.", " No.", "\nNo."]))
@@ -229,13 +256,10 @@ def test_sample_of_an_unfinished_answer_ends_with_its_first_sentence(
 
 
 @pytest.mark.parametrize("begun", [None, Begun(""), Begun("A boat.")])
-def test_whole_answer_of_a_model_keeps_its_sentences(begun: Begun | None) -> None:
-    class Decoder:
-        def decode(self, token_ids: Tensor) -> str:
-            return " A dog. Two cats."
-
-    row = Example("1", "?", {}, begun=begun)
-    assert decoded_answer(Decoder(), row, torch.tensor([1])) == " A dog. Two cats."  # type: ignore[arg-type]
+def test_whole_answer_of_a_model_keeps_its_sentences(begun: Begun | None, qwen: Path) -> None:
+    encoder = adapter("qwen2_vl", qwen).encoder()
+    written = encoder.encode_response(" A dog. Two cats.")[:-1]
+    assert decoded_answer(encoder, replace(ROW, begun=begun), written).strip() == "A dog. Two cats."
 
 
 @pytest.mark.parametrize(
@@ -257,6 +281,25 @@ def test_whole_answer_of_a_model_keeps_its_sentences(begun: Begun | None) -> Non
 def test_wrong_beginnings_have_a_sentence(changes: dict[str, Any], said: str | None) -> None:
     found = problems_of_row(replace(ROW, **changes))
     assert any(said in each for each in found) if said else found == []
+
+
+@pytest.mark.parametrize(
+    ("begun", "response"),
+    [
+        (Begun("A boat.", ""), " It is red."),
+        (Begun("A bo", ""), "at."),
+        (Begun("A boat. ", ""), "Red."),
+        (Begun("A boat."), "Red."),
+        (Begun("A boat.", "\n"), "Red."),
+        (Begun("A", "-"), "boat."),
+    ],
+)
+def test_what_a_model_adds_is_the_response_that_has_these_tokens(begun: Begun, response: str, qwen: Path) -> None:
+    encoder = adapter("qwen2_vl", qwen).encoder()
+    row = replace(ROW, responses={"y": response}, begun=begun)
+    before, read = (len(each.token_ids) for each in (encoder.encode_prompt(row), begun_prompt(encoder, row)))
+    whole = encode_response(encoder, row, "y").token_ids
+    assert decoded_answer(encoder, row, whole[read - before : -1]) == response
 
 
 def test_special_token_in_a_beginning_is_said_of_the_beginning(qwen: Path) -> None:
