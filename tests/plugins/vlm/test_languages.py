@@ -93,7 +93,8 @@ def test_each_language_model_that_a_row_names_is_exact(
 
 def test_rows_name_only_language_models_that_are_tried() -> None:
     named = {language for family in FAMILIES.values() for language in family.language}
-    assert named <= {*TRIED, None}
+    # Kimi's small model has this one itself, so the tests of families try it.
+    assert named <= {*TRIED, "deepseek_v3", None}
 
 
 @pytest.mark.parametrize(
