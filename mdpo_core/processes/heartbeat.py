@@ -5,7 +5,8 @@ Every process writes a count into the store every `BEAT` seconds and reads the c
     state       entered when                                            what this process does
     HEARD       the count has changed, or the next process is done      continues
     SILENT      the count has been the same for `SILENCE` seconds       ends the run for all, says why, exits
-    STORE_LOST  the store fails, or does not answer for `SILENCE` s     one process of each node says why; exits
+    STORE_LOST  the store fails, or does not answer for `SILENCE` s     one process of each node says why, exits;
+                                                                        the others do as in ENDED
     ENDED       another process has ended the run                       waits `GRACE` seconds, exits without a message
 
 `transition` is this table. Each thread of `_Watch` calls it and acts on the state.
@@ -189,12 +190,12 @@ class _Watch:
                 f"process {self._next_key} has given no sign of life for {SILENCE:.0f} seconds: it was killed, or the "
                 "network is cut"
             )
-        elif watched.state is State.STORE_LOST:
+        elif watched.state is State.STORE_LOST and self._speaks_for_node:
             # Without the store each node has to say why it ends.
-            message = f"the run's first node {watched.fault}: it is down, or the network is cut"
-            self._exit(message if self._speaks_for_node else "")
-        # The process that ended the run has said why. This one may need a moment to report its own error.
-        elif watched.state is State.ENDED and not self._over.wait(GRACE):
+            self._exit(f"the run's first node {watched.fault}: it is down, or the network is cut")
+        # Another process says why: if this one ended before, torchrun would end that one. This one may need a moment to
+        # report its own error.
+        elif watched.state is not State.HEARD and not self._over.wait(GRACE):
             self._exit("")
 
     def _end_for_all(self) -> None:

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from mdpo_core.processes.heartbeat import DONE, SILENCE, Answer, State, StoreErr
 PROGRAM = """
 import pathlib, sys, time
 from mdpo_core.processes import heartbeat
-heartbeat.BEAT, heartbeat.SILENCE = 0.2, 3.0
+heartbeat.BEAT, heartbeat.SILENCE, heartbeat.GRACE = 0.2, float(sys.argv[3]), 6.0
 from mdpo_core.processes.rendezvous import process_group
 with process_group() as world:
     (pathlib.Path(sys.argv[1]) / f"{world.rank}").touch()
@@ -86,15 +87,19 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def start(folder: Path, idle: int) -> list[subprocess.Popen[str]]:
-    """Two processes, as if on two nodes, that have met; one does nothing, and the other waits for it."""
-    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
+def start(folder: Path, idle: int, patience: Sequence[float] = (3.0, 3.0)) -> list[subprocess.Popen[str]]:
+    """Processes that have met: the first as if on one node, the others on a second; one does nothing, others wait.
+
+    ``patience``: after how many seconds without a sign of life each takes another one for lost.
+    """
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(len(patience))}
     processes = []
-    for rank in range(2):
-        environment = {**os.environ, **address, "RANK": str(rank), "LOCAL_RANK": "0", "GLOO_SOCKET_IFNAME": "lo"}
-        words = [sys.executable, "-c", PROGRAM, str(folder), str(idle)]
+    for rank, seconds in enumerate(patience):
+        place = {"RANK": str(rank), "LOCAL_RANK": str(max(0, rank - 1)), "GLOO_SOCKET_IFNAME": "lo"}
+        words = [sys.executable, "-c", PROGRAM, str(folder), str(idle), str(seconds)]
+        environment = {**os.environ, **address, **place}
         processes.append(subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True))
-    while sum(1 for _ in folder.iterdir()) < 2:
+    while sum(1 for _ in folder.iterdir()) < len(patience):
         time.sleep(0.05)
     return processes
 
@@ -118,6 +123,23 @@ def test_a_process_that_waits_for_a_silent_one_says_so_and_ends(silent: int, mes
         for process in processes:
             process.kill()
             process.communicate()
+
+
+@pytest.mark.long
+def test_the_process_that_speaks_for_a_node_ends_before_the_others_of_it(tmp_path: Path) -> None:
+    # torchrun ends all processes of its node with the first that ends, so a silent one must not be the first.
+    first, speaker, other = processes = start(tmp_path, idle=0, patience=(30.0, 5.0, 3.0))
+    try:
+        first.send_signal(signal.SIGSTOP)
+        while speaker.poll() is None and other.poll() is None:
+            time.sleep(0.05)
+        assert other.poll() is None
+        assert other.wait(timeout=60) == 1
+    finally:
+        for process in processes:
+            process.kill()
+    told = [process.communicate()[1] for process in processes]
+    assert ["the run's first node has not answered" in each for each in told] == [False, True, False]
 
 
 @pytest.mark.long
