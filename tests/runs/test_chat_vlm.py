@@ -21,6 +21,8 @@ OTHER_FAMILY = pytest.mark.nightly(reason="as one family with M-RoPE and one wit
 REST = (
     *("llava", "internvl", "idefics2", "idefics3", "smolvlm", "glm4v", "gemma4", "mistral3"),
     *("aya_vision", "ovis2", "deepseek_vl", "video_llama_3"),
+    *("llava_next_video", "qwen2_vl", "minicpmv4_6", "glm46v"),
+    *("cohere2_vision", "lfm2_vl", "gemma4_unified", "kimi_k25"),
 )
 CACHED = ["reference=cached", "scoring.activation_checkpointing=full"]
 
@@ -68,6 +70,7 @@ def test_the_qwen_recipe_trains_and_its_adapter_loads_in_peft(
         pytest.param("zero_3", "glm4v_moe", marks=OTHER_FAMILY),
         pytest.param("zero_3", "qwen3_omni_moe_thinker", marks=OTHER_FAMILY),
         pytest.param("fsdp", "mistral4", marks=OTHER_FAMILY),
+        pytest.param("zero_3", "mistral4", marks=OTHER_FAMILY),
         # A row without a picture has no cross-attention.
         pytest.param("zero_3", "mllama", marks=OTHER_FAMILY),
         pytest.param("fsdp", "mllama", marks=OTHER_FAMILY),

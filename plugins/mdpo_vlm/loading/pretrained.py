@@ -19,7 +19,7 @@ from mdpo_vlm.files.damage import reading, require_whole
 from mdpo_vlm.files.folder import model_files, unfit
 from mdpo_vlm.files.numbers import require_numbers
 from mdpo_vlm.loading.quantized import loading_options
-from mdpo_vlm.loading.split_weights import shapes_before_splitting
+from mdpo_vlm.loading.split_weights import import_parts, shapes_before_splitting
 
 
 def read_weights(folder: Path, placement: Placement) -> PreTrainedModel:
@@ -28,6 +28,7 @@ def read_weights(folder: Path, placement: Placement) -> PreTrainedModel:
     Each weight goes straight to its device: the main memory need not hold the model, nor a copy for each process.
     """
     if is_deepspeed_zero3_enabled():
+        import_parts(load_config(folder))
         # The main process alone reads the weights, and each process keeps its part of them on its device.
         with shapes_before_splitting():
             return _from_pretrained(folder, placement).to(placement.device)

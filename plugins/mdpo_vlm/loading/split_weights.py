@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import MODEL_MAPPING, PreTrainedConfig, PreTrainedModel
 from transformers.core_model_loading import Transpose
 
 
@@ -28,6 +28,17 @@ def shapes_before_splitting() -> Iterator[None]:
         yield
     finally:
         Transpose.convert = convert
+
+
+def import_parts(config: PreTrainedConfig) -> None:
+    """Import the classes of a model's parts before DeepSpeed splits weights.
+
+    It takes back what it did to a class's ``__init__``. In a class that is imported meanwhile, that is also what a
+    decorator of transformers did: its experts would lack their configuration in every later model.
+    """
+    for part in (config, *vars(config).values()):
+        if isinstance(part, PreTrainedConfig):
+            MODEL_MAPPING.get(type(part), None)
 
 
 class _WholeShapes:
