@@ -24,6 +24,8 @@ def call_once(model: PreTrainedModel) -> None:
         forward = _FORWARDS.get(type(module).__name__)
         if forward is not None:
             module.forward = partial(forward, module)
+        if type(module).__name__ == "Lfm2VlModel":
+            module.get_image_features = partial(_tile_features, module)
 
 
 def _convolve(module: Any, hidden_states: Tensor, grid_thw: Sequence[Sequence[int]], **_: Any) -> Tensor:
@@ -92,6 +94,32 @@ def _add_positions(module: Any, embeddings: Tensor, *inputs: Any, **options: Any
     return added
 
 
+def _add_resized_positions(module: Any, pixel_values: Tensor, spatial_shapes: Tensor) -> Tensor:
+    """The patches of SigLIP 2's vision encoder with their positions; it takes the weight of their table."""
+    numbers = torch.arange(module.num_patches, device=pixel_values.device)
+    table = SimpleNamespace(weight=module.position_embedding(numbers))
+    embedded: Tensor = type(module).forward(_With(module, position_embedding=table), pixel_values, spatial_shapes)
+    return embedded
+
+
+def _tile_features(
+    model: Any, pixel_values: Tensor, spatial_shapes: Tensor, pixel_attention_mask: Tensor, **_: Any
+) -> Any:
+    """`get_image_features` of LFM2-VL, whose projector is called for each tile, for all tiles at once."""
+    inputs = {"spatial_shapes": spatial_shapes, "pixel_attention_mask": pixel_attention_mask}
+    encoded = model.vision_tower(pixel_values=pixel_values, return_dict=True, **inputs)
+    projector, sizes = model.multi_modal_projector, spatial_shapes.tolist()
+    tiles = [
+        projector.pixel_unshuffle(states[: height * width].view(1, height, width, -1)).flatten(0, 2)
+        for states, (height, width) in zip(encoded.last_hidden_state, sizes, strict=True)
+    ]
+    joined = torch.cat(tiles)
+    joined = projector.layer_norm(joined) if projector.use_layer_norm else joined
+    features = projector.linear_2(projector.act(projector.linear_1(joined)))
+    encoded.pooler_output = torch.split(features, [len(tile) for tile in tiles])
+    return encoded
+
+
 def _keep_tokens(module: Any, *inputs: Any) -> Tensor:
     """The features of all images, ``(1, image_tokens, width)``: transformers drops the first dimension if it is 1."""
     features: Tensor = type(module).forward(module, *inputs)
@@ -120,6 +148,7 @@ _FORWARDS: Mapping[str, Callable[..., Any]] = {
     "Lfm3VlVisionShortConv": _convolve,
     "Glm4vMoeVisionEmbeddings": _add_positions,
     "Glm4vVisionEmbeddings": _add_positions,
+    "Siglip2VisionEmbeddings": _add_resized_positions,
     "Mistral3MultiModalProjector": _keep_tokens,
     "MiniCPMV4_6Merger": _merge,
     "MiniCPMV4_7Merger": _merge,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
@@ -123,6 +124,12 @@ def _split_by_image(features: Tensor | Sequence[Tensor], images: Sequence[ImageI
         num_patches = [int(on_cpu(image, family.tiles).prod(-1).sum()) for image in images]
         by_image = list(torch.split(joined, [number * len(joined) // sum(num_patches) for number in num_patches]))
     elif isinstance(features, Tensor):
-        num_tiles = [len(image["pixel_values"]) for image in images]
-        by_image = list(torch.split(features, num_tiles))
+        by_image = list(torch.split(features, _num_tiles(images)))
+    elif len(by_image) != len(images):  # the tiles of all images, which may differ in size
+        tiles = iter(by_image)
+        by_image = [torch.cat(list(islice(tiles, number))) for number in _num_tiles(images)]
     return [part.reshape(-1, part.shape[-1]) for part in by_image]
+
+
+def _num_tiles(images: Sequence[ImageInputs]) -> list[int]:
+    return [len(image["pixel_values"]) for image in images]

@@ -79,7 +79,7 @@ MODELS: dict[str, Small] = {
             "encoder_patch_size": PATCH,
             "tile_size": 2 * SIDE,
             "min_image_tokens": 1,
-            "max_image_tokens": 4,
+            "max_image_tokens": 1,
             "max_tiles": 4,
         },
         "Lfm2VlProcessor",
