@@ -153,14 +153,15 @@ FAMILIES: Mapping[str, Family] = {
     "lfm3_vl": Family(
         grid="image_grid_thw", flat=True, recurrent=Recurrent("conv", "past_key_values"), tells_window=True
     ),
-    "lfm2_vl": Family(reads_pixels=True, recurrent=Recurrent("conv", "past_key_values")),
+    "lfm2_vl": Family(language=("lfm2", None), reads_pixels=True, recurrent=Recurrent("conv", "past_key_values")),
     "glm4v": _GLM,
     "glm46v": _GLM,
     "glm4v_moe": replace(_GLM, unadaptable=_LIKE_EXPERTS, experts=True),
     "internvl": _ANY_CAUSAL,
     "mistral3": _MISTRAL,
     "mistral4": replace(_MISTRAL, language=(), experts=True),
-    "kimi_k25": Family(language=("deepseek_v3",), reads_pixels=True, experts=True),
+    # The published file calls its language model kimi_k2; transformers reads it as DeepSeek-V3.
+    "kimi_k25": Family(language=("deepseek_v3", "kimi_k2", None), reads_pixels=True, experts=True),
     "aya_vision": _ANY_CAUSAL,
     "cohere2_vision": _ANY_CAUSAL,
     "ovis2": _ANY_CAUSAL,
@@ -191,10 +192,10 @@ _TIMM = "its vision encoder is one of timm, which needs torchvision"
 REFUSED: Mapping[str, str] = {
     "molmo2": "tokens around its images attend to one another, too, and only its tokenizer names them; Qwen3-VL "
     "(model_type qwen3_vl) is of its size",
-    "llama4": "its projector is not in get_image_features; Llama 3.2 Vision (model_type mllama) is of the same authors",
+    "llama4": "its projector runs outside of get_image_features; Llama 3.2 Vision (model_type mllama) is another",
     "perception_lm": f"{_TIMM}; InternVL (model_type internvl), which cuts tiles, too, does not",
-    "phi4_multimodal": "its image features are put into the text inside its embedding; InternVL (model_type internvl) "
-    "cuts tiles, too",
+    "phi4_multimodal": "its embedding puts the features of images into the text by itself; InternVL (model_type "
+    "internvl) cuts tiles, too",
     "qwen3_omni_moe": "it also speaks; save its thinker apart (model_type qwen3_omni_moe_thinker), and train that",
     "gemma3n": f"{_TIMM}; Gemma 3 (model_type gemma3) does not",
 }

@@ -63,9 +63,9 @@ def strengths_of(term: BaseModel) -> dict[str, Strength]:
 
 
 def stand_ins(cls: type[BaseModel], options: Mapping[str, Any]) -> dict[str, Any]:
-    """A valid number in the place of each of ``options``: close to its default, or 1 if that is no number.
+    """Valid numbers for ``options``. Each is close to the option's default, or 1 if the default is not a number.
 
-    It is not the default, because terms refuse some options by whether they have it.
+    None is the default itself: terms refuse some options only if they differ from it.
     """
     return {name: _close_to_default(cls.model_fields[name]) for name in options}
 

@@ -29,7 +29,7 @@ class PartNames:
 def image_encoder(base: PreTrainedModel) -> nn.Module:
     """The vision encoder: a module that a family's models name as most do, or the one that embeds patches (Gemma 4)."""
     found: nn.Module = base.get_encoder("image")
-    return base.get_submodule("model.embed_vision") if found is base else found
+    return getattr(base.model, "embed_vision", found) if found is base else found
 
 
 def _inside(base: nn.Module, module: nn.Module) -> str:

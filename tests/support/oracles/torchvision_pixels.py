@@ -1,4 +1,4 @@
-"""What transformers' image processors make of some pictures with torchvision: run this file to write it anew.
+"""Pixels that transformers' image processors compute with torchvision. Run this file to compute them again.
 
 Running it needs torch, torchvision (of one build), transformers and numpy; mdpo is not used. ``expected.npz`` was
 written with torch 2.14.1, torchvision 0.29.1 and transformers 5.23.0 on a CPU with AVX2.
