@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -38,8 +39,12 @@ _PATTERNS = ["*.json", "*.safetensors", "*.bin", "*.model", "*.jinja", "*.txt"]
 def find_folder(name: str) -> Path:
     """The folder ``name``, or the local copy of a model on the hub, downloaded if necessary. Raises `DataError`."""
     path = Path(name)
-    if path.is_dir():
-        return path
+    try:
+        if path.is_dir():
+            return path
+    except OSError as error:  # the name is too long, or a folder above it is closed to this account
+        reason = f"cannot be looked for: {error.strerror}; give the folder of a model, or its name on the hub"
+        raise unfit(Path(name[:_LONGEST_NAME]), reason) from error
     if name.count("/") == 1 and not name.startswith((".", "/", "~")) and not path.parent.is_dir():
         return _from_hub(name)
     if path.is_file():
@@ -47,6 +52,15 @@ def find_folder(name: str) -> Path:
     nearest = next((parent for parent in path.parents if parent.is_dir()), Path()).absolute()
     begins = "" if path.is_absolute() else "; paths begin where the command runs"
     raise unfit(path, f"the folder does not exist (the nearest folder that exists: {nearest}){begins}")
+
+
+def from_folder(name: str, folder: Path) -> str:
+    """``name``, or the path of ``folder / name`` if this is a folder, and ``name`` alone leads to none."""
+    inner = folder / name
+    # os.path takes names that no path can have.
+    if os.path.isdir(name) or not os.path.isdir(inner):  # noqa: PTH112
+        return name
+    return str(inner.resolve())  # a path through .. would need ``folder`` later, too
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from mdpo_core import DataError, Placement
 from mdpo_vlm.files.folder import (
     encoder_files,
     find_folder,
+    from_folder,
     has_processor,
     has_tokenizer,
     model_files,
@@ -30,11 +31,16 @@ def is_peft_folder(folder: Path) -> bool:
 
 
 def base_name(folder: Path, given: str | None = None) -> str:
-    """The path or hub name of an adapter's model: the one that is given, or the one that the adapter names."""
-    name = given or read_json(folder / CONFIG).get("base_model_name_or_path")
+    """The path or hub name of an adapter's model: the one that is given, or the one that the adapter names.
+
+    peft reads relative paths from the working directory alone; here they may start in the adapter's folder, too.
+    """
+    if given:
+        return given
+    name = read_json(folder / CONFIG).get("base_model_name_or_path")
     if not isinstance(name, str) or not name:
         raise unfit(folder / CONFIG, "base_model_name_or_path names no model; say which one it is: model.base")
-    return name
+    return from_folder(name, folder)
 
 
 def base_folder(folder: Path, given: str | None = None) -> Path:
@@ -45,11 +51,19 @@ def base_folder(folder: Path, given: str | None = None) -> Path:
     except DataError as error:
         if given is not None:
             raise
-        message = f"base_model_name_or_path is '{name[:200]}', which is not there; say where the model is: model.base"
-        raise unfit(folder / CONFIG, message) from error
+        sought = "" if Path(name).is_absolute() else _sought(error)
+        message = f"base_model_name_or_path is '{name[:200]}', which is not there{sought}"
+        raise unfit(folder / CONFIG, f"{message}; say where the model is: model.base") from error
     if is_peft_folder(found):
         raise unfit(folder, f"its model, '{name[:200]}', is an adapter, too; merge that one into its model first")
     return found
+
+
+def _sought(error: DataError) -> str:
+    """Where no model was found. ``error``: why there is none where the command runs, and none on the hub."""
+    reason = error.problems[0].message.partition(";")[0]
+    of_hub = f" ({reason})" if "hub" in reason else ""
+    return f", neither where the command runs nor in the adapter's folder{of_hub}"
 
 
 def encoder_folder(adapter: Path, base: Path) -> Path:

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from mdpo_core import DataError, Problem
 from mdpo_vlm.files.damage import reading, require_whole
-from mdpo_vlm.files.folder import read_json, require_file, unfit
+from mdpo_vlm.files.folder import from_folder, read_json, require_file, unfit
 from mdpo_vlm.files.stored import require_weight_types, stored_tensors
 from mdpo_vlm.parts.embeddings import require_vocabulary
 
@@ -155,7 +155,7 @@ def require_base(folder: Path, model: Path, name: str) -> None:
 
     ``model`` is the folder of the model that it is put on, ``name`` what the recipe calls it.
     """
-    named = _options(folder).base_model_name_or_path
+    named = named_base(folder)
     if named is None or named in (name, str(model)) or _is_same(Path(named), model):
         return
     # A model that was moved keeps the last part of its name.
@@ -170,7 +170,8 @@ def require_base(folder: Path, model: Path, name: str) -> None:
 
 def named_base(folder: Path) -> str | None:
     """Where the adapter in ``folder`` says that its model is: a path, or a hub name. Raises `DataError`."""
-    return _options(folder).base_model_name_or_path
+    named = _options(folder).base_model_name_or_path
+    return named and from_folder(named, folder)
 
 
 def set_named_base(folder: Path, name: str) -> None:
