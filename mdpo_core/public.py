@@ -74,7 +74,7 @@ from mdpo_core.training.optimization import parameter_groups, place_step_count, 
 from mdpo_core.training.optimizers import Updates
 from mdpo_core.types.batch import Batch, EncodedImage, EncodedPrompt, EncodedRow, ImageInputs
 from mdpo_core.types.engine_state import MOMENTS, OF_ENGINE, SavedEngineState, TensorSlice, whole_tensor
-from mdpo_core.types.example import Begun, Box, DroppedTokens, Example, ExampleField, Prompt, Role, Turn
+from mdpo_core.types.example import Begun, Box, DroppedTokens, Example, ExampleField, Flag, Prompt, Role, Turn
 from mdpo_core.types.kept_memory import Amount, KeptMemory, OptimizerMemory, WeightSizes
 from mdpo_core.types.layout import Packed, PaddedView
 from mdpo_core.types.marks import IMAGE_MARK, MARK, OTHER_MARKS, VIDEO_MARK, count_marks, escape_marks, replace_marks
@@ -132,6 +132,7 @@ __all__ = [
     "Evaluator",
     "Example",
     "ExampleField",
+    "Flag",
     "Generation",
     "Head",
     "HoldOut",

@@ -9,6 +9,7 @@ from mdpo_core.interfaces.plugin_results import call_plugin, require_tensor
 from mdpo_core.interfaces.strengths.by_row import limits_of, within_limits
 from mdpo_core.interfaces.strengths.strength import ColumnStrength, Pairs, Strength
 from mdpo_core.interfaces.term import Term
+from mdpo_core.types.example import Flag
 from mdpo_core.types.scores import Scores
 
 
@@ -16,9 +17,22 @@ def check_row(term: Term, row: str, columns: Mapping[str, float]) -> None:
     """Let a term and its strengths judge the columns of the row with the id ``row``."""
     check_columns(term, Scores.of_columns(row, {name: columns[name] for name in term.columns()}))
     for option, strength in term.strengths().items():
+        _require_no_flag(option, strength, row, columns)
         check_strength(strength, row, columns)
         if strength.reads_only_columns:
             _check_limits(term, option, strength, row, columns)
+
+
+def _require_no_flag(option: str, strength: Strength, row: str, columns: Mapping[str, float]) -> None:
+    """Raise `DataError` if a row has true or false where a strength reads a number."""
+    for name in strength.columns():
+        value = columns[name]
+        if isinstance(value, Flag | bool):
+            found = "true" if value else "false"
+            message = (
+                f"'{option}' reads numbers from the column '{name}', found {found}; write {value:g} if that is meant"
+            )
+            raise DataError([Problem(f"example '{row}'", "", message)])
 
 
 def check_columns(term: Term, scores: Scores) -> None:

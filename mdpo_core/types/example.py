@@ -27,6 +27,13 @@ Prompt: TypeAlias = str | tuple[Turn, ...]
 ExampleField = Literal["responses", "columns", "other_images", "other_prompts", "vectors", "boxes"]
 
 
+class Flag(float):
+    """A number of a column that the data has as true or false: 1 or 0.
+
+    Terms read it as any number. Strengths refuse it: true as a beta or a weight is hardly meant as 1.
+    """
+
+
 class Box(NamedTuple):
     """A rectangle in an image, in pixels from the upper left corner. ``right`` and ``bottom`` lie just outside it."""
 
@@ -87,7 +94,7 @@ class Example:
     ``images``, in order. In all texts, a backslash before a mark or a special token makes it plain text: ``\<image>``.
     ``responses[name]``: text, or turns of which the assistant's are first and last. Turns of other roles are read but
     not scored.
-    ``columns[name]``: numbers that a term can read.
+    ``columns[name]``: numbers that a term can read; a `Flag` where the data has true or false.
     ``videos``: for each video of the row, which of ``images`` are its frames, in order: ``(range(1, 9),)``. The other
     images are pictures. ``frame_times``: for each of ``videos``, when its frames are shown, in seconds from its start,
     each later than the one before; empty for a video without times, and () if no video has any.

@@ -11,7 +11,7 @@ from functools import lru_cache
 from reprlib import Repr
 from typing import Any, NamedTuple
 
-from mdpo_core import DataError, Problem
+from mdpo_core import DataError, Flag, Problem
 
 _SHOWN = 80
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.ASCII | re.IGNORECASE)
@@ -81,9 +81,9 @@ class Cell(NamedTuple):
         """The error `wrong` for a file that is not where its path leads."""
         return MissingFile(self.wrong(message).problems)
 
-    def must_be(self, expected: str) -> DataError:
-        """An error that says what was expected and what the cell contains."""
-        return self.wrong(f"must be {expected}, found {shown(self.value)}")
+    def must_be(self, expected: str, remedy: str = "") -> DataError:
+        """An error that says what was expected and what the cell contains; ``remedy`` ends its sentence."""
+        return self.wrong(f"must be {expected}, found {shown(self.value)}{remedy}")
 
 
 def holds_tools(value: object) -> bool:
@@ -146,20 +146,28 @@ def beginning(cell: Cell) -> str:
 
 
 def number(cell: Cell) -> float:
-    """The cell's number, which is finite; true and false are 1 and 0."""
+    """The cell's number, which is finite; true and false are 1 and 0, as a `Flag`."""
     value = cell.value
+    if isinstance(value, bool):
+        return Flag(value)
     if isinstance(value, int) and abs(value) > _EXACT:
         raise cell.must_be(f"a number that a float holds exactly: whole numbers up to {_EXACT}")
-    if not isinstance(value, bool | int | float) or not math.isfinite(value):
-        raise cell.must_be("a finite number")
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        raise _not_finite(cell)
     return float(value)
+
+
+def _not_finite(cell: Cell) -> DataError:
+    is_written = isinstance(cell.value, str) and number_in(cell.value) is not None
+    remedy = ", a text; write it without quotation marks" if is_written else "; write a number, or remove the row"
+    return cell.must_be("a finite number", remedy)
 
 
 def written_number(cell: Cell) -> float:
     """The finite number that a text means."""
-    found = number_in(text(cell))
+    found = None if cell.value is None else number_in(text(cell))
     if found is None:
-        raise cell.must_be("a finite number")
+        raise _not_finite(cell)
     return found
 
 

@@ -54,6 +54,11 @@ class PairColumns:
         ]
         return list(dict.fromkeys(column for column in named if column is not None))
 
+    def of_pairs(self) -> list[str]:
+        """The columns of prompts, pictures, videos and answers."""
+        named = [self.prompt, self.image, self.video, *self.responses.values()]
+        return [column for column in named if column is not None]
+
     def nested(self) -> list[str]:
         """The columns with lists or objects; the others may have texts."""
         return [*self.of_images(), *self.vectors.values(), *self.boxes.values()]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mdpo_readers.examples import PairRows
     from mdpo_readers.tables.table import Table
 
+_ADD = "; add it to the data, or name a column that the data has"
 _UNKNOWN = "COLUMN"  # what `mdpo data` writes where the user has to choose one
 
 
@@ -163,7 +164,8 @@ class Pairs(VideoReader):
 
         problems = self._missing_columns(columns, table)
         if problems:
-            hint = format_line(self.source, table, TableReader.named(), Pairs)
+            is_beside = not table.missing(columns.of_pairs())  # which no other reader could give
+            hint = _ADD if is_beside else format_line(self.source, table, TableReader.named(), Pairs)
             problems = [replace(problem, message=problem.message + hint) for problem in problems]
         problems += self.missing_images() if columns.of_images() else ()
         if problems:

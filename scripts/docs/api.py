@@ -24,9 +24,9 @@ GROUPS = {
     "Run and recipe": "Comparison Range Recipe RecipeLike RunResult SweepResult Train Trial compare component "
     "load_recipe register run search sweep",
     "Use a model": "TrainedModel load_trained",
-    "Data": "IMAGE_MARK MARK OTHER_MARKS VIDEO_MARK Begun Block Box DroppedTokens Example ExampleField HoldOut "
-    "ImageOptions LazyRows Prompt Role RowStream Rows StoredRows Turn count_marks escape_marks note_file other_kind "
-    "read_image replace_marks rows_in_random_order",
+    "Data": "IMAGE_MARK MARK OTHER_MARKS VIDEO_MARK Begun Block Box DroppedTokens Example ExampleField Flag "
+    "HoldOut ImageOptions LazyRows Prompt Role RowStream Rows StoredRows Turn count_marks escape_marks note_file "
+    "other_kind read_image replace_marks rows_in_random_order",
     "Make pairs": "Generation Keep NewPairs NewRow Relabeling generate_rejected relabel",
     "Views, batches and scores": "Batch EncodedImage EncodedPrompt EncodedRow ImageInputs Packed PaddedView "
     "ResponseTokens ScorerOutput Scores TokenLogProbs View",

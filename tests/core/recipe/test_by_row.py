@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from support.paths import RECIPES
 
-from mdpo_core import ColumnStrength, DataError, Recipe, RecipeError, component, load_recipe
+from mdpo_core import ColumnStrength, DataError, Flag, Recipe, RecipeError, component, load_recipe
 from mdpo_core.data.term_checks import check_row
 from mdpo_core.recipe.checks.needs import needs_of_term
 from mdpo_core.recipe.json_schema import recipe_schema
@@ -130,6 +130,8 @@ def test_the_columns_of_strengths_are_needed_of_every_row() -> None:
         ("beta", 0.0, "'beta' must be finite and above 0, found strength = 0"),
         ("label_smoothing", 0.5, "'label_smoothing' must be finite and at least 0 and below 0.5, found strength = 0.5"),
         ("weight", -1.0, "'weight' must be finite and at least 0, found strength = -1"),
+        ("beta", Flag(True), "'beta' reads numbers from the column 'strength', found true; write 1 if that is meant"),
+        ("weight", False, "'weight' reads numbers from the column 'strength', found false; write 0 if that is meant"),
     ],
 )
 def test_a_column_obeys_the_limits_of_its_option(option: str, value: float, said: str) -> None:
@@ -140,6 +142,13 @@ def test_a_column_obeys_the_limits_of_its_option(option: str, value: float, said
     assert str(caught.value).strip().endswith(f"example '17': {said}")
 
 
+def test_a_term_itself_reads_true_as_1() -> None:
+    """The label of a pair may be written as true or false; only the numbers of strengths may not."""
+    term = with_terms({"loss": "dpo", "beta": {"column": "strength"}}, {"loss": "gpo"}).objective[1]
+    scores = {"chosen_score": Flag(True), "rejected_score": Flag(False)}
+    check_row(term, "17", {name: scores[name] for name in term.columns()})
+
+
 def test_a_weight_of_0_leaves_a_row_out() -> None:
     check_row(with_terms({"loss": "dpo", "weight": {"column": "w"}}).objective[0], "17", {"w": 0.0})
 
@@ -148,9 +157,11 @@ def test_a_weight_of_0_leaves_a_row_out() -> None:
     ("value", "said"),
     [
         (-2.0, "'beta' must be finite and above 0, found strength = -2"),
-        ("NaN", "must be a finite number"),
-        ("strong", "strength"),
-        (None, "strength"),
+        (True, "'beta' reads numbers from the column 'strength', found true; write 1 if that is meant"),
+        ("NaN", "strength: must be a finite number, found 'NaN'; write a number, or remove the row"),
+        ("0.5", "strength: must be a finite number, found '0.5', a text; write it without quotation marks"),
+        ("strong", "strength: must be a finite number, found 'strong'; write a number, or remove the row"),
+        (None, "strength: must be a finite number, found None; write a number, or remove the row"),
     ],
 )
 def test_the_data_check_names_file_row_and_value(value: object, said: str, pairs: Path, small: list[str]) -> None:

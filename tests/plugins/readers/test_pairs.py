@@ -21,7 +21,7 @@ import pytest
 from datasets import Dataset, DatasetDict, Features, Image, List, Value
 from support.pairs import PROMPT
 
-from mdpo_core import DataError, component
+from mdpo_core import DataError, Flag, component
 
 Row = dict[str, Any]
 ROWS = [
@@ -304,8 +304,9 @@ def test_unusable_picture_prompt_vector_or_box_is_named(
     [
         ({"chosen": 3}, "row 1: chosen: must be text, found 3"),
         ({"chosen": ["x" * 5000]}, "row 1: chosen[0]: must be a chat message: {role, content}, found 'xxxx"),
-        ({"score": "high"}, "row 1: score: must be a finite number, found 'high'"),
-        ({"score": None}, "row 1: score: must be a finite number, found None"),
+        ({"score": "high"}, "row 1: score: must be a finite number, found 'high'; write a number, or remove the row"),
+        ({"score": "1"}, "row 1: score: must be a finite number, found '1', a text; write it without quotation marks"),
+        ({"score": None}, "row 1: score: must be a finite number, found None; write a number, or remove the row"),
         ({"name": None}, "row 1: name: must be text or a whole number, as the row's id, found None"),
         ({"name": " "}, "row 1: name: must be text or a whole number, as the row's id, found ' '"),
         ({"name": 1.5}, "row 1: name: must be text or a whole number, as the row's id, found 1.5"),
@@ -344,6 +345,22 @@ def test_an_unusable_table_is_named_in_one_line(names: list[str], tmp_path: Path
 def test_a_date_is_no_text(tmp_path: Path, photographs: Path) -> None:
     data = read(to_parquet([{**ROWS[0], "chosen": date(2026, 1, 31)}], tmp_path), photographs)
     assert "row 1: chosen: must be text (the column holds dates; write it as text), found" in error(lambda: data[0])
+
+
+@pytest.mark.parametrize("value", [True, False])
+def test_true_and_false_are_flags(value: bool, tmp_path: Path, photographs: Path) -> None:
+    for name in (to_json, to_parquet):
+        data = read(name([{**ROWS[0], "score": value}], tmp_path), photographs, columns=("score",))
+        score = data[0].columns["score"]
+        assert isinstance(score, Flag)
+        assert score == value
+
+
+def test_a_missing_column_of_numbers_suggests_no_other_reader(tmp_path: Path, photographs: Path) -> None:
+    """Another reader gives other answers and pictures, but no number that the file lacks."""
+    found = error(lambda: read(to_json(ROWS, tmp_path), photographs, columns=("score",)))
+    assert "the column 'score' is missing" in found
+    assert found.endswith("; add it to the data, or name a column that the data has")
 
 
 def test_infinity_is_no_score(tmp_path: Path, photographs: Path) -> None:

@@ -118,6 +118,8 @@ def test_numbers_of_a_text_file_are_text_or_numbers_as_they_are_read(tmp_path: P
     assert (row.responses, row.columns) == ({"chosen": "007", "rejected": "NA"}, {"score": 0.5})
     (tmp_path / "p.csv").write_text("prompt,chosen,rejected,score\nHow many?,7,8,much\n")
     assert "row 1: score: must be a finite number, found 'much'" in error(tmp_path / "p.csv", columns=("score",))
+    (tmp_path / "p.csv").write_text("prompt,chosen,rejected,score\nHow many?,7,8,\n")
+    assert "row 1: score: must be a finite number, found None; write" in error(tmp_path / "p.csv", columns=("score",))
 
 
 @pytest.mark.parametrize(
