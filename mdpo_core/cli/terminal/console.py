@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from mdpo_core import __version__
 from mdpo_core.cli.starting.would_train import told_prompts, told_steps
-from mdpo_core.cli.terminal.lines import NOT_YET, is_not_yet, training_line, wrapped
+from mdpo_core.cli.terminal.lines import training_line, wrapped
 from mdpo_core.cli.terminal.stages import Stages
 from mdpo_core.cli.terminal.summary import Trained, print_summary
 from mdpo_core.hooks import hookimpl
@@ -21,6 +21,7 @@ from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.registry.discovery import current_registry
 from mdpo_core.scoring.reference_store import CACHING
 from mdpo_core.words.amounts import counted, duration
+from mdpo_core.words.not_yet import NOT_YET, is_not_yet
 
 if TYPE_CHECKING:
     from rich.console import Console as Terminal

@@ -9,12 +9,9 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TextIO
 
+from mdpo_core.words.not_yet import NOT_YET, is_not_yet
+
 _COMMAND = "resume with: "
-# What stands for an accuracy before any answer has a reward, and what it means.
-NOT_YET = "not yet"
-NOT_YET_MEANS = f"{NOT_YET}: before the first step no answer is preferred, as the model is its own reference"
-_ACCURACY, _MARGIN = "rewards/accuracy/", "rewards/margin/"
-_OF_PROBE, _PROBED_REWARDS = "eval/probe/accuracy", "eval/probe/chosen"
 _LABEL, _LABEL_WIDTH = re.compile(r"  \w+ +(?=\S)"), 13
 _NO_BREAK = "\u00a0"
 _BAR = 24  # columns of the longest bar
@@ -67,20 +64,6 @@ def _term(label: str, metrics: Mapping[str, float], *, margin: bool) -> str:
     if accuracy is None:
         return f"{label} {metrics[f'loss/{label}']:.2f}"
     return f"{label} {accuracy:4.0%}" + (f" {distance:+.2f}" if margin and distance is not None else "")
-
-
-def is_not_yet(name: str, metrics: Mapping[str, float]) -> bool:
-    """Whether ``name`` is an accuracy of 0 because no answer has a reward: before training, the model is its reference.
-
-    ``metrics``: those of the step, or of the evaluation, by their names in metrics.jsonl.
-    """
-    if metrics.get(name) != 0:
-        return False
-    if name.startswith(_OF_PROBE):
-        rewards = [value for each, value in metrics.items() if each.startswith(_PROBED_REWARDS)]
-        return rewards != [] and not any(rewards)
-    before, found, term = name.partition(_ACCURACY)
-    return bool(found) and not metrics.get(f"{before}{_MARGIN}{term}")
 
 
 def wrapped(text: str, width: int) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mdpo_core.cli.terminal.answers import answers_before_and_after
-from mdpo_core.cli.terminal.lines import NOT_YET, NOT_YET_MEANS, is_not_yet, wrapped
+from mdpo_core.cli.terminal.lines import wrapped
 from mdpo_core.cli.terminal.stages import Terminal
 from mdpo_core.interfaces.plugin_results import code_of
 from mdpo_core.recipe.recipe import Recipe
@@ -21,6 +21,7 @@ from mdpo_core.storage.exported import best_of
 from mdpo_core.storage.metrics_file import MetricsFile, SamplesFile
 from mdpo_core.training.trackers import failures_in
 from mdpo_core.words.amounts import counted, duration
+from mdpo_core.words.not_yet import NOT_YET, NOT_YET_MEANS, is_not_yet
 
 if TYPE_CHECKING:
     from mdpo_core.result import RunResult

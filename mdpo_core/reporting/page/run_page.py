@@ -18,6 +18,7 @@ from mdpo_core.reporting.stored_run import StoredRun
 from mdpo_core.reporting.table_text import number_text
 from mdpo_core.storage.metrics_file import SamplesFile, WarningsFile
 from mdpo_core.words.amounts import counted, duration, memory_of
+from mdpo_core.words.not_yet import NOT_YET, NOT_YET_MEANS, is_not_yet
 
 
 class Beside(NamedTuple):
@@ -45,7 +46,7 @@ def run_page(run: StoredRun, beside: Beside | None = None) -> str:
             section("Is it healthy?", list_html(verdict(run.records, known), "health")),
             section("Is the picture used?", probe_html(run.records, known)),
             section("Warnings", list_html(warnings)),
-            section("Before and after", table_html(("metric", "before", "after"), _evaluations(run))),
+            section("Before and after", _before_and_after(run)),
             section("Curves", charts_html(charts)),
             section("Answers", samples_html(samples)),
             section("Pictures, and what the corruptions make of them", rows_html(beside.pictures) if beside else ""),
@@ -87,10 +88,17 @@ def _is_streamed(run: StoredRun) -> bool:
     return bool((run.recipe.get("data") or {}).get("streaming"))
 
 
+def _before_and_after(run: StoredRun) -> str:
+    lines = list(_evaluations(run))
+    meaning = f"<p class=quiet>{NOT_YET_MEANS}</p>" if any(before == NOT_YET for _, before, _ in lines) else ""
+    return table_html(("metric", "before", "after"), lines) + meaning
+
+
 def _evaluations(run: StoredRun) -> Iterator[tuple[str, str, str]]:
+    first = {name: each.before for name, each in run.measured.items() if each.before is not None}
     for name, measured in run.measured.items():
         if name.startswith(("eval/", "answered/")) and not name.startswith(PROBE):  # it has a part of its own
-            before = "" if measured.before is None else number_text(measured.before)
+            before = NOT_YET if is_not_yet(name, first) else number_text(first[name]) if name in first else ""
             yield name.removeprefix("eval/"), before, number_text(measured.after)
 
 

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mdpo_core.cli.terminal.lines import clock, is_not_yet, stage_line, training_line, wrapped
+from mdpo_core.cli.terminal.lines import clock, stage_line, training_line, wrapped
 from mdpo_core.words.amounts import duration
+from mdpo_core.words.not_yet import is_not_yet
 
 MDPO = {
     "epoch": 0.5,

@@ -71,6 +71,13 @@ def test_the_report_of_a_run_holds_its_parts_and_escapes_what_the_model_wrote(tm
     assert len(text) - len(get_plotlyjs()) < 60_000
 
 
+@pytest.mark.parametrize(("metric", "before"), [("rewards/accuracy/text", "not yet"), ("wrong_digits", "0.000")])
+def test_an_accuracy_before_the_first_step_is_no_number_in_a_report(metric: str, before: str, tmp_path: Path) -> None:
+    text = mdpo.compare([stored_run(tmp_path / "run", after={f"eval/preference/{metric}": 0.5})]).html()
+    assert f"<th>preference/{metric}</th><td>{before}</td><td>0.500</td>" in text
+    assert ("no answer is preferred" in text) == (before == "not yet")
+
+
 def test_answers_of_a_report_stand_behind_their_beginning() -> None:
     line = {"id": "1", "prompt": "What?", "answer": "A boat.", "words": []}
     begun, whole = {**line, "step": 1, "beginning": EVIL}, {**line, "step": 1}
