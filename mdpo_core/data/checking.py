@@ -260,7 +260,7 @@ class _RowCheck:
                 example = self.data[row]
         except DataError as error:
             return _RowResult(None, error.problems)
-        problems = problems_before_encoding(example, self.builder.encoder)
+        problems = problems_before_encoding(example, self.builder.encoder, self.builder.compared)
         if problems:
             return _RowResult(getattr(example, "id", None), problems)
         try:

@@ -36,7 +36,7 @@ from mdpo_core.types.view import CLEAN, View
 class BatchBuilder:
     """Builds batches with everything that some terms read; cheap to copy into a worker process.
 
-    ``checks``: the terms that read columns. ``compared``: responses that a term compares, so their tokens must differ.
+    ``checks``: the terms that read columns. ``compared``: responses that a term compares, so they must differ.
     ``always_images``: a batch without images gets a blank one, which no prompt shows, because processes that share a
     model must all run all of it. ``max_length`` is the recipe's limit of a row, ``max_positions`` the model's, both in
     tokens. ``checks_rows``: rows were not all checked before, so each is now.
@@ -134,8 +134,7 @@ class BatchBuilder:
         try:
             with blame_on(place):
                 example = data[row]
-            problems = problems_before_encoding(example, self.encoder) if self.checks_rows else []
-            if problems:
+            if self.checks_rows and (problems := problems_before_encoding(example, self.encoder, self.compared)):
                 raise DataError(problems)
             return self.encode(example, data, epoch)
         except DataError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations, pairwise
 from typing import Any, TypeGuard, get_args
 
@@ -22,9 +22,14 @@ _REMEDY = " (data.image names the pictures' column; data.marks: first writes mar
 _BLANK = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
 
 
-def problems_before_encoding(example: Example, encoder: Encoder) -> list[Problem]:
-    """Every problem of an example that shows before it is encoded: those of its fields, or else of its texts."""
-    found = problems_of_row(example)
+def problems_before_encoding(
+    example: Example, encoder: Encoder, compared: Iterable[tuple[str, str]] | None = None
+) -> list[Problem]:
+    """Every problem of an example that shows before it is encoded: those of its fields, or else of its texts.
+
+    ``compared``: see `problems_of_row`.
+    """
+    found = problems_of_row(example, compared)
     problems_of_texts = getattr(encoder, "problems_of_texts", None)
     if not found and problems_of_texts is not None:
         with blame_on(f"the encoder {type(encoder).__name__}, on example '{example.id}'"):
@@ -32,8 +37,11 @@ def problems_before_encoding(example: Example, encoder: Encoder) -> list[Problem
     return [Problem("", "", message) for message in found]
 
 
-def problems_of_row(example: Example) -> list[str]:
-    """Every problem of an example that shows without the other rows, one message each."""
+def problems_of_row(example: Example, compared: Iterable[tuple[str, str]] | None = None) -> list[str]:
+    """Every problem of an example that shows without the other rows, one message each.
+
+    ``compared``: the pairs of responses that must differ; None: all of them.
+    """
     wrong = wrong_type_in(example)
     if wrong is not None:
         return [wrong]
@@ -52,16 +60,20 @@ def problems_of_row(example: Example) -> list[str]:
         for name, response in example.responses.items()
         if not isinstance(response, str) and not _is_conversation(response)
     ]
-    found += [
-        f"the responses '{one}' and '{other}' are equal, so neither can be preferred; mend one of them, or "
-        "remove the row"
-        for one, other in combinations(example.responses, 2)
-        if example.responses[one] == example.responses[other]
-    ]
+    found += _equal_responses(example, combinations(example.responses, 2) if compared is None else compared)
     marks, images = example.num_marks, len(example.images)
     if marks != images:
         found.append(f"the prompt has {marks} {IMAGE_MARK} marks for {images} images; it needs one for each{_REMEDY}")
     return [*found, *_video_problems(example), *_vector_problems(example), *_box_problems(example)]
+
+
+def _equal_responses(example: Example, pairs: Iterable[tuple[str, str]]) -> Iterator[str]:
+    for one, other in pairs:
+        if {one, other} <= example.responses.keys() and example.responses[one] == example.responses[other]:
+            yield (
+                f"the responses '{one}' and '{other}' are equal, so neither can be preferred; mend one of them, or "
+                "remove the row"
+            )
 
 
 def _beginning_problems(example: Example) -> Iterator[str]:

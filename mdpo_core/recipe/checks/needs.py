@@ -83,9 +83,14 @@ def needs_of_term(term: Term) -> Iterator[Need]:
 
 
 def compared_responses(terms: Iterable[Term]) -> tuple[tuple[str, str], ...]:
-    """The pairs of different responses whose views one term reads."""
-    names = [dict.fromkeys(view.response for view in term.views()) for term in terms]
-    return tuple(dict.fromkeys(pair for of_term in names for pair in combinations(of_term, 2)))
+    """The pairs of different responses that one term reads under the same condition."""
+    pairs = (pair for term in terms for pair in combinations(dict.fromkeys(term.views()), 2))
+    compared = (
+        (one.response, other.response)
+        for one, other in pairs
+        if one.condition == other.condition and one.response != other.response
+    )
+    return tuple(dict.fromkeys(compared))
 
 
 def needs_of_corruption(condition: str, corruption: Corruption) -> Iterator[Need]:

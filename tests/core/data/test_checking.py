@@ -30,10 +30,14 @@ ROW = Example("1", PROMPT, {"chosen": "A flower.", "rejected": "A temple."}, (PI
 def check(
     rows: Sequence[Example], llava: Path, max_length: int = 2048, num_workers: int = 0, **term: object
 ) -> CheckedData:
+    return check_data(rows, check_builder(llava, max_length, **term), lambda done, total: None, num_workers)
+
+
+def check_builder(llava: Path, max_length: int = 2048, **term: object) -> BatchBuilder:
     encoder = component("adapter", "llava", path=str(llava), unusual_texts="keep").encoder()  # type: ignore[attr-defined]
+    crop = component("corruption", "random_crop")
     terms = [component("loss", "dpo", **term)]
-    builder = BatchBuilder.for_terms(terms, {}, encoder, max_length, seed=0)  # type: ignore[arg-type]
-    return check_data(rows, builder, lambda done, total: None, num_workers)
+    return BatchBuilder.for_terms(terms, {"crop": crop}, encoder, max_length, seed=0)  # type: ignore[arg-type,dict-item]
 
 
 def problem(checked: CheckedData) -> str:
@@ -114,6 +118,23 @@ def test_answers_that_no_term_compares_may_have_the_same_tokens() -> None:
     for terms, num_bad in ((apart, 0), (together, 1)):
         builder = BatchBuilder.for_terms(terms, {}, encoder, 2048, seed=0)  # type: ignore[arg-type]
         assert check_data([row], builder, lambda done, total: None).num_bad == num_bad
+
+
+def test_answers_that_no_term_compares_may_be_equal(llava: Path) -> None:
+    equal = replace(ROW, responses={"chosen": "A flower.", "rejected": "A flower.", "other": "A temple."})
+    assert "'chosen' and 'rejected' are equal" in problem(check([equal], llava))
+    assert check([equal], llava, over="other").num_bad == 0
+    builder = replace(check_builder(llava, over="other"), checks_rows=True)
+    assert builder.build([equal], [0], epoch=0).ids == ("1",)
+    with pytest.raises(DataError, match="'chosen' and 'rejected' are equal"):
+        replace(check_builder(llava), checks_rows=True).build([equal], [0], epoch=0)
+
+
+@pytest.mark.parametrize(("condition", "num_bad"), [("crop", 0), ("clean", 1)])
+def test_equal_answers_to_different_pictures_are_compared(condition: str, num_bad: int, llava: Path) -> None:
+    """The picture decides which is preferred, so the loss does not stay at log 2."""
+    equal = replace(ROW, responses={"chosen": "A flower.", "rejected": "A flower."})
+    assert check([equal], llava, over=f"rejected@{condition}").num_bad == num_bad
 
 
 def test_too_long_row_is_refused_and_no_image_token_is_cut(llava: Path) -> None:
