@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from mdpo_core import DataError, Flag, Problem
 
+KEY = "key"  # the column of the number of a list, in a JSON file that is one object of lists
 _SHOWN = 80
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.ASCII | re.IGNORECASE)
 _BREAKS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")

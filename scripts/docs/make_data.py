@@ -24,7 +24,7 @@ EXAMPLES = {
     "vlfeedback": ("vlfeedback/vlfeedback.jsonl", "images: FOLDER, take: all_pairs"),
     "mmpr": ("mmpr/MMPR-v1.2/annotations/own_a_pairs_vqa_correctness_rules.jsonl", "images: FOLDER"),
     "povid": ("povid/povid.json", "images: FOLDER"),
-    "sentinel": ("sentinel/LLaVA_v1_5_7b_data_pair.jsonl", "images: FOLDER"),
+    "sentinel": ("sentinel/LLaVA_v1_5_7b_SENTINEL_8_6k.json", "images: FOLDER"),
     "seva": ("seva/textvqa_dpo_8k.json", "images: FOLDER"),
     "bpo": ("bpo/bpo.jsonl", "images: FOLDER"),
     "ha_dpo": ("ha_dpo/desc_data.json", "images: FOLDER"),

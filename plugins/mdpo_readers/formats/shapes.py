@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 from mdpo_core import DataError, counted
@@ -12,6 +13,7 @@ from mdpo_readers.tables.table import Table
 # Keys of objects in a list that are parts of a row: messages, and pictures.
 _OF_PARTS = {"role", "content", "from", "value", "type", *PICTURE_KEYS}
 _FEWEST = 2  # columns of a row
+_SHOWN = 3  # lists of rows in a message
 
 
 def shape_problem(table: Table) -> str:
@@ -19,7 +21,8 @@ def shape_problem(table: Table) -> str:
     row = _only_row(table)
     lists = {name: value for name, value in row.items() if _are_rows(value)}
     if lists:
-        named = " and ".join(f"'{name}' ({counted(len(rows), 'row')})" for name, rows in lists.items())
+        shown = [f"'{name}' ({counted(len(rows), 'row')})" for name, rows in islice(lists.items(), _SHOWN)]
+        named = " and ".join(shown) + (f" and {len(lists) - _SHOWN} more" if len(lists) > _SHOWN else "")
         which = "that list" if len(lists) == 1 else "each list that you need"
         return f"the file is one object, whose rows are in the list {named}: write {which} alone into a file of its own"
     if row and all(map(_is_column, row.values())):

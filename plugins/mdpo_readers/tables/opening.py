@@ -14,6 +14,7 @@ from mdpo_readers.tables import braces
 from mdpo_readers.tables.datasets_library import cache_problem, is_for_no_rows, quiet
 from mdpo_readers.tables.files.csv_table import SEPARATORS, CsvTable
 from mdpo_readers.tables.files.json_table import JsonTable
+from mdpo_readers.tables.files.keyed_table import with_keys
 from mdpo_readers.tables.files.packed_files import kind_of
 from mdpo_readers.tables.files.tar_table import TarTable
 from mdpo_readers.tables.hub import HubOptions, open_hub
@@ -125,7 +126,7 @@ def _from_file(path: Path, split: str) -> Table:
     if kind in SEPARATORS:
         return CsvTable.of(path)
     if kind in _JSON:
-        return JsonTable.of(path)
+        return with_keys(JsonTable.of(path), str(path))
     if path.suffix.lower() != kind:
         raise _data_error(path, "Parquet is packed by itself; unpack the file")
     return _from_parquet(path)

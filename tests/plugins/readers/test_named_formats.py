@@ -33,6 +33,8 @@ CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     ("vlfeedback", "vlfeedback", "vlfeedback.jsonl", {"images": "."}),
     ("povid", "povid", "povid.json", {"images": "."}),
     ("sentinel", "sentinel", "LLaVA_v1_5_7b_data_pair.jsonl", {"images": "."}),
+    ("sentinel", "sentinel", "LLaVA_v1_5_7b_SENTINEL_8_6k.json", {"images": "."}),
+    ("sentinel", "sentinel", "Qwen2_VL_7B_Instruct_SENTINEL_7k.json", {"images": "."}),
     ("two_responses", "align_anything", "pairs.parquet", {}),
     ("llava_hound", "hound", "sft_dpo.jsonl", {"images": "frames"}),
     ("bpo", "bpo", "bpo.jsonl", {"images": "."}),
@@ -64,7 +66,7 @@ def as_expected(prompt: Any) -> Any:
     return [(role, text.replace("<image>\n", "<image>")) for role, text in turns]
 
 
-@pytest.mark.parametrize(("folder", "reader", "file", "options"), CASES, ids=[case[0] for case in CASES])
+@pytest.mark.parametrize(("folder", "reader", "file", "options"), CASES, ids=[f"{case[0]}-{case[2]}" for case in CASES])
 def test_pairs_are_those_of_the_formats_own_trainer(
     folder: str, reader: str, file: str, options: dict[str, Any]
 ) -> None:
@@ -87,7 +89,7 @@ def test_pairs_are_those_of_the_formats_own_trainer(
             assert score not in pair or row.columns[score] == pair[score]
 
 
-@pytest.mark.parametrize(("folder", "reader", "file", "options"), CASES, ids=[case[0] for case in CASES])
+@pytest.mark.parametrize(("folder", "reader", "file", "options"), CASES, ids=[f"{case[0]}-{case[2]}" for case in CASES])
 def test_a_named_reader_keeps_the_contract(folder: str, reader: str, file: str, options: dict[str, Any]) -> None:
     check_reader(reader_of(folder, reader, file, options))
 
@@ -269,7 +271,7 @@ def test_the_best_answer_over_the_worst() -> None:
     assert row.columns == {"chosen_score": pair["chosen_score"], "rejected_score": pair["rejected_score"]}
 
 
-@pytest.mark.parametrize(("folder", "reader", "file", "options"), CASES, ids=[case[0] for case in CASES])
+@pytest.mark.parametrize(("folder", "reader", "file", "options"), CASES, ids=[f"{case[0]}-{case[2]}" for case in CASES])
 def test_a_format_is_recognized_by_its_columns(folder: str, reader: str, file: str, options: dict[str, Any]) -> None:
     from mdpo_readers.formats.recognition import format_of
     from mdpo_readers.tables.opening import open_table

@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from mdpo_core import Turn
-from mdpo_readers.cell_types import Cell, name, question, shown, text
+from mdpo_readers.cell_types import Cell, question, shown, text
 from mdpo_readers.formats.pair import Pair, Row
 from mdpo_readers.formats.table_reader import TableReader
 from mdpo_readers.messages import item
 from mdpo_readers.named.cells import first_filled
+from mdpo_readers.named.visual_genome import picture_of
 
 if TYPE_CHECKING:
     from mdpo_readers.formats.rows import CountPairs
 
 _DESCRIBE = "Describe this image in detail."
-_FOLDERS = ("VG_100K", "VG_100K_2", "")
 
 
 class HaDpo(TableReader):
@@ -58,16 +58,10 @@ class HaDpo(TableReader):
             raise other.wrong(
                 f"has {len(rejected)} answers, and 'chosen' has {len(chosen)}; they are compared in order"
             )
-        picture = self._picture(row["image_id"])
+        picture = picture_of(row["image_id"], self.images)
         for better, worse in zip(chosen, rejected, strict=True):
             prompt = (Turn("user", _question(row, better, worse)),)
             yield Pair(prompt, _text(better), _text(worse), picture)
-
-    def _picture(self, cell: Cell) -> Cell:
-        """The path of the picture; of several places where it may be, the first if it is nowhere."""
-        file = name(cell) if Path(name(cell)).suffix else f"{name(cell)}.jpg"
-        there = (folder for folder in _FOLDERS if (self.images / folder / file).is_file())
-        return cell._replace(value=str(Path(next(there, "")) / file))
 
 
 def _answers(cell: Cell) -> Sequence[Cell]:

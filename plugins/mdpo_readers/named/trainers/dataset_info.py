@@ -61,11 +61,22 @@ def read_entry(path: Path, name: str) -> Entry:
         )
     is_sharegpt = formatting == "sharegpt"
     columns = (_SHAREGPT if is_sharegpt else _ALPACA) | _texts(file, name, "columns", entry)
+    _require_no_context(file, name, entry, columns)
     read = Entry(_file_name(file, name, entry), is_sharegpt, _named(columns), _TAGS | _texts(file, name, "tags", entry))
     missing = [part for part in (read.asked, "chosen", "rejected") if part not in read.columns]
     if missing:
         raise DataError([Problem(str(file), f"{name}.columns.{missing[0]}", "must name a column, found null")])
     return read
+
+
+def _require_no_context(file: Path, name: str, entry: Mapping[str, Any], columns: Mapping[str, Any]) -> None:
+    """Raise `DataError` if the columns name one that LLaMA-Factory itself does not read, and that must not be lost."""
+    if columns.get("context") is not None:
+        text = (
+            "is read by SENTINEL's LLaMA-Factory alone, as the beginning of both answers; name the file itself: "
+            f"{{reader: sentinel, path: {file.parent / _file_name(file, name, entry)}, images: FOLDER}}"
+        )
+        raise DataError([Problem(str(file), f"{name}.columns.context", text)])
 
 
 def data_sets_of(path: Path) -> list[tuple[Path, str]]:
