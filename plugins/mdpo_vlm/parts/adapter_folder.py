@@ -7,67 +7,20 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
 
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from transformers import PreTrainedModel
 
-from mdpo_core import DataError, Problem
 from mdpo_vlm.files.damage import reading, require_whole
 from mdpo_vlm.files.folder import from_folder, read_json, require_file, unfit
 from mdpo_vlm.files.stored import require_weight_types, stored_tensors
+from mdpo_vlm.parts.adapter_options import adapter_options
 from mdpo_vlm.parts.embeddings import require_vocabulary
 
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
 _SECONDS = 30.0  # an adapter for all layers of a large model takes seconds
 _FAILURE = "peft cannot use it"
 REMEDY = "export the adapter again, or restore its files"
-_LARGEST_RANK = 2**16
-# Options without an effect on a trained adapter, besides those of `_Options`.
-_WITHOUT_EFFECT = {
-    *("task_type", "peft_version", "auto_mapping", "revision", "inference_mode", "runtime_config", "loftq_config"),
-    *("qalora_group_size", "megatron_core", "bias"),
-}
-Rank = Annotated[int, Field(gt=0, le=_LARGEST_RANK)]
-Alpha = Annotated[float, Field(gt=0, le=2.0**24)]
-
-
-class _Options(BaseModel):
-    """The options of an adapter that mdpo reads: those that say what its tensors are, and how they are used."""
-
-    model_config = ConfigDict(extra="allow", strict=True)
-
-    peft_type: Literal["LORA"]
-    base_model_name_or_path: str | None = None
-    r: Rank
-    lora_alpha: Alpha
-    lora_dropout: Annotated[float, Field(ge=0, le=1)] = 0.0
-    bias: Literal["none"] = "none"
-    use_rslora: bool = False
-    use_dora: bool = False
-    target_modules: list[str] | str
-    target_parameters: list[str] | None = None
-    exclude_modules: list[str] | str | None = None
-    modules_to_save: list[str] | None = None
-    rank_pattern: dict[str, Rank] | None = None
-    alpha_pattern: dict[str, Alpha] | None = None
-    layers_to_transform: list[int] | int | None = None
-    layers_pattern: list[str] | str | None = None
-    # Other beginnings change the model's own weights, too.
-    init_lora_weights: bool | Literal["gaussian", "orthogonal"] = True
-
-    def foreign(self) -> Iterator[str]:
-        """The further options that change what an adapter computes."""
-        plain = LoraConfig().to_dict()
-        for name, value in (self.model_extra or {}).items():
-            if name not in _WITHOUT_EFFECT and value and value != plain.get(name):
-                yield f"{name} is {value!r}, which mdpo does not read; merge the adapter into its model, and use that"
-
-    def config(self) -> LoraConfig:
-        """The options for peft."""
-        about = {"peft_type", "base_model_name_or_path", "init_lora_weights", *(self.model_extra or {})}
-        return LoraConfig(**self.model_dump(exclude=about, exclude_none=True), task_type="CAUSAL_LM")
 
 
 @contextmanager
@@ -89,29 +42,9 @@ def is_adapter(folder: Path) -> bool:
 
 def adapter_config(folder: Path) -> LoraConfig:
     """The options of the adapter in a folder. Raises `DataError` for any adapter but LoRA, and for odd options."""
-    options = _options(folder)
+    options = adapter_options(folder / CONFIG)
     with reading(folder / CONFIG, _FAILURE, [], remedy=REMEDY):
         return options.config()
-
-
-def _options(folder: Path) -> _Options:
-    file = folder / CONFIG
-    content = read_json(file)
-    try:
-        options = _Options.model_validate(content)
-    except ValidationError as error:
-        # One problem an option: pydantic lists each type that it could have had.
-        by_option = {detail["loc"][0]: _as_problem(file, detail) for detail in error.errors()}
-        raise DataError(list(by_option.values())) from error
-    foreign = [Problem(str(file), "", problem) for problem in options.foreign()]
-    if foreign:
-        raise DataError(foreign)
-    return options
-
-
-def _as_problem(file: Path, detail: Any) -> Problem:
-    found = "" if detail["type"] == "missing" else f", found {str(detail['input'])[:60]!r}"
-    return Problem(str(file), str(detail["loc"][0]), f"{detail['msg'][0].lower()}{detail['msg'][1:]}{found}")
 
 
 def require_adapter(folder: Path, base: PreTrainedModel) -> None:
@@ -170,7 +103,7 @@ def require_base(folder: Path, model: Path, name: str) -> None:
 
 def named_base(folder: Path) -> str | None:
     """Where the adapter in ``folder`` says that its model is: a path, or a hub name. Raises `DataError`."""
-    named = _options(folder).base_model_name_or_path
+    named = adapter_options(folder / CONFIG).base_model_name_or_path
     return named and from_folder(named, folder)
 
 

@@ -38,10 +38,10 @@ def require_same_lora(
     is not LoRA alone. ``sketch`` makes the model without numbers.
     """
     config = adapter_config(folder)
-    for option in ("modules_to_save", "target_parameters"):
+    for option, what in (("modules_to_save", "whole modules"), ("target_parameters", "experts")):
         if names := getattr(config, option):
-            listed = ", ".join(names)
-            raise unfit(folder / CONFIG, f"{option} is {listed}, but only LoRA of layers is trained on; {_MERGE}")
+            why = f"mdpo keeps a copy of LoRA of layers as the model before training, and none of {what}"
+            raise unfit(folder / CONFIG, f"{option} is {', '.join(names)}, which is not trained on: {why}; {_MERGE}")
     plain, theirs, ours = sketch(), sketch(), sketch()
     require_adapter(folder, theirs)
     add_lora(ours, family, training)

@@ -141,8 +141,15 @@ def test_what_the_sentence_says_to_write_is_taken(base: Path, tmp_path: Path) ->
             {"base_model_name_or_path": "/nowhere"},
             "is '/nowhere', which is not there; say where the model is: model.base",
         ),
-        ({"modules_to_save": ["lm_head"]}, "modules_to_save is lm_head, but only LoRA of layers is trained on; leave"),
-        ({"target_parameters": ["up_proj.weight"]}, "target_parameters is up_proj.weight, but only LoRA of layers"),
+        (
+            {"modules_to_save": ["lm_head"]},
+            "modules_to_save is lm_head, which is not trained on: mdpo keeps a copy of LoRA of layers as the model "
+            "before training, and none of whole modules; leave model.continue_lora out, and it is merged",
+        ),
+        (
+            {"target_parameters": ["up_proj.weight"]},
+            "target_parameters is up_proj.weight, which .*, and none of experts; leave model.continue_lora out, and",
+        ),
     ],
 )
 def test_adapters_that_cannot_be_trained_on_are_sentences(
