@@ -12,6 +12,7 @@ from pydantic_core import CoreSchema, core_schema
 
 CLEAN = "clean"
 _WITH_PROMPT = "prompt+"
+_FORM = "a view is text such as 'chosen' or 'chosen@crop'"
 _LONGEST_NAME = 100
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
@@ -42,9 +43,16 @@ class View:
         if isinstance(text, View):
             return text
         if not isinstance(text, str):
-            raise ValueError(f"a view is text such as 'chosen' or 'chosen@crop', not {text!r}")
+            raise ValueError(f"{_FORM}, found {short(text)}")
         response, mark, condition = text.removeprefix(_WITH_PROMPT).partition("@")
         return cls(response, condition if mark else CLEAN, text.startswith(_WITH_PROMPT))
+
+    @classmethod
+    def _from_option(cls, value: Any) -> View:
+        """As `parse`. The message about a recipe's options says what was found, except of a mapping."""
+        if isinstance(value, str | View | dict):
+            return cls.parse(value)  # type: ignore[arg-type]  # which refuses a mapping
+        raise ValueError(_FORM)
 
     def __str__(self) -> str:
         """The text that `parse` reads."""
@@ -54,7 +62,7 @@ class View:
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(
-            cls.parse,
+            cls._from_option,
             serialization=core_schema.to_string_ser_schema(),
             json_schema_input_schema=core_schema.str_schema(),
         )

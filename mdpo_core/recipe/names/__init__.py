@@ -1,1 +1,1 @@
-"""What other trainers (TRL, transformers, LLaMA-Factory, ms-swift) call the options of a recipe."""
+"""The names of options, here and in other trainers (TRL, transformers, LLaMA-Factory, ms-swift); wrong options."""

@@ -91,6 +91,29 @@ def test_a_list_of_one_view_is_refused_in_plain_words(views: str, found: str) ->
 
 
 @pytest.mark.parametrize(
+    ("order", "told"),
+    [
+        ("[chosen, [rejected]]", "order.1: a view is text such as 'chosen' or 'chosen@crop', found ['rejected']"),
+        ("[chosen, null]", "order.1: a view is text such as 'chosen' or 'chosen@crop', found null"),
+        ("[chosen, {a: b}]", "order.1: a view is text such as 'chosen' or 'chosen@crop', found {'a': 'b'}"),
+        ("[chosen, '']", "order.1: '' is not a valid name of a response or condition; write 'chosen' or 'chosen@crop'"),
+    ],
+)
+def test_a_view_that_is_none_is_the_only_problem_of_its_list(order: str, told: str) -> None:
+    """The list is long enough, although pydantic counts only its valid items."""
+    with pytest.raises(RecipeError) as caught:
+        load_recipe("quickstart", [f"objective.0={{loss: listwise, order: {order}}}"])
+    assert str(caught.value).strip().endswith(f"objective.0.{told}")
+    assert len(caught.value.problems) == 1
+
+
+def test_a_short_list_of_a_view_that_is_none_has_two_problems() -> None:
+    with pytest.raises(RecipeError, match="needs at least 2 items") as caught:
+        load_recipe("quickstart", ["objective.0={loss: listwise, order: [[chosen]]}"])
+    assert len(caught.value.problems) == 2
+
+
+@pytest.mark.parametrize(
     ("second", "told"),
     [
         (1.0, "example '1': listwise needs an order without ties, found the ranks a = 1, b = 1"),
