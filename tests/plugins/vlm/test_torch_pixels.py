@@ -63,6 +63,14 @@ def test_bilinear_resize_is_within_a_level_of_pillow(height: int, width: int, ne
     assert np.abs(resized.permute(1, 2, 0).numpy().astype(int) - pillow).max() <= 1
 
 
+@given(sides, sides, sides, sides)
+def test_whole_numbers_are_rounded(height: int, width: int, new_height: int, new_width: int) -> None:
+    values = np.random.default_rng(height).integers(-300, 300, (1, height, width))
+    exact = torch_pixels.resize(torch.from_numpy(values.astype(np.float32)), (new_height, new_width)).numpy()
+    rounded = torch_pixels.resize(torch.from_numpy(values.astype(np.int32)), (new_height, new_width)).numpy()
+    np.testing.assert_array_equal(rounded, np.rint(exact))
+
+
 @given(sides, sides, st.lists(st.integers(0, 5), min_size=4, max_size=4), st.integers(0, 255))
 def test_pad_is_numpys(height: int, width: int, padding: list[int], fill: int) -> None:
     values = np.random.default_rng(height).integers(0, 256, (2, 3, height, width)).astype(np.uint8)
