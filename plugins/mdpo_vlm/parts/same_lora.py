@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -42,7 +43,8 @@ def require_same_lora(
         if names := getattr(config, option):
             why = f"mdpo keeps a copy of LoRA of layers as the model before training, and none of {what}"
             raise unfit(folder / CONFIG, f"{option} is {', '.join(names)}, which is not trained on: {why}; {_MERGE}")
-    plain, theirs, ours = sketch(), sketch(), sketch()
+    plain = sketch()
+    theirs, ours = copy.deepcopy(plain), copy.deepcopy(plain)
     require_adapter(folder, theirs)
     add_lora(ours, family, training)
     parts, modules = PartNames(plain, family), Modules(plain, family)

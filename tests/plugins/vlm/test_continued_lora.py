@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 import torch
+from mdpo_vlm.loading.shapes import without_weights
 from pydantic import ValidationError
 from support.builders.continued import LORA, VISION, plain, tuned_by_peft
 from support.builders.small_vlms import build_vlm
 from support.oracles.plain_gradients import PlainModel, require_plain
 from support.oracles.plain_vlms import VIEWS, adapter, examples
+from transformers import PreTrainedModel
 
 from mdpo_core import DataError, ModelAdapter, Placement, RecipeError
 from mdpo_core.data.encoding import BatchBuilder
@@ -186,6 +188,21 @@ def test_folders_that_are_no_adapter_are_sentences(base: Path, tuned: Path, tmp_
 def test_options_that_contradict_it_are_sentences(options: dict[str, Any], told: str, tuned: Path) -> None:
     with pytest.raises(ValidationError, match=told):
         made(tuned, **options)
+
+
+def test_the_model_is_built_once_to_be_compared(
+    base: Path, tuned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MDPO_CACHE", str(tmp_path / "cache"))
+    built: list[Path] = []
+
+    def counted(folder: Path) -> PreTrainedModel:
+        built.append(folder)
+        return without_weights(folder)
+
+    monkeypatch.setattr("mdpo_vlm.loading.continued.without_weights", counted)
+    made(tuned).check()
+    assert built == [base]
 
 
 def test_the_processor_saved_beside_the_adapter_is_used(base: Path, tuned: Path, tmp_path: Path) -> None:
