@@ -76,7 +76,10 @@ class TransformersOptions(ModelAdapter):
             return self
         if not self.has_lora:
             raise ValueError("continue_lora needs lora, with the rank, alpha and targets of the adapter in path")
-        trainings = self.training.items()
-        if any(each.mode == "full" or (each.lora is not None and each.lora.save) for _, each in trainings):
-            raise ValueError("continue_lora trains LoRA alone; leave train: full and lora.save out")
+        full = [part for part, each in self.training.items() if each.mode == "full"]
+        remedies = [f"write parts.{part}: {{train: frozen}}" for part in full]
+        if any(each.lora is not None and each.lora.save for each in self.training.values()):
+            remedies.append("leave lora.save out")
+        if remedies:
+            raise ValueError(f"continue_lora trains LoRA alone; {' and '.join(remedies)}")
         return self

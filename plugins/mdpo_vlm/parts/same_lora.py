@@ -49,10 +49,9 @@ def require_same_lora(
     add_lora(ours, family, training)
     parts, modules = PartNames(plain, family), Modules(plain, family)
     there = {name: layer for name, layer in _layers(theirs).items() if not modules.has_idle(name)}
-    problems = [
-        _difference(folder, part, _of(part, there, parts), _of(part, _layers(ours), parts), config, modules)
-        for part in PARTS
-    ]
+    adapter, recipe = ({part: _of(part, layers, parts) for part in PARTS} for layers in (there, _layers(ours)))
+    write = {part: _written(part, adapter[part], config, modules) for part in PARTS}
+    problems = [_difference(folder, part, adapter[part], recipe[part], write) for part in PARTS]
     if any(problems):
         raise RecipeError("\n".join(filter(None, problems)))
 
@@ -71,38 +70,37 @@ def _of(part: Part, layers: Mapping[str, _Layer], parts: PartNames) -> dict[str,
 
 
 def _difference(
-    folder: Path,
-    part: Part,
-    theirs: Mapping[str, _Layer],
-    ours: Mapping[str, _Layer],
-    config: LoraConfig,
-    modules: Modules,
+    folder: Path, part: Part, theirs: Mapping[str, _Layer], ours: Mapping[str, _Layer], write: Mapping[Part, str | None]
 ) -> str:
-    """How the LoRA of a part differs from the adapter's, and what to write; empty if it does not."""
+    """How the LoRA of a part differs from the adapter's, and what to ``write``; empty if it does not."""
     if theirs == ours:
         return ""
     option = "model.lora" if part == "language" else f"model.parts.{part}"
     name = next(name for name in sorted({*theirs, *ours}) if theirs.get(name) != ours.get(name))
     found = f"{name} has {_said(theirs.get(name))} in the adapter {folder}, and {_said(ours.get(name))} in the recipe"
-    kinds = set(theirs.values())
-    if len(kinds) > 1:
+    if None in write.values():
         return f"{option}: {found}; a recipe has one rank and alpha for all layers of a part, so {_MERGE}"
-    if not kinds:
-        return f"{option}: {found}; the adapter has no LoRA in the {part} part, so leave {option} out"
-    [kind] = kinds
+    without = f"; the adapter has no LoRA in the {part} part, so"
+    if not theirs and part == "language":
+        # Without it, the other parts train in full if nothing else is said.
+        every = ", ".join(f"{each}: {write[each]}" for each in PARTS)
+        return f"{option}: {found}{without} leave {option} out, and write model.parts: {{{every}}}"
+    return f"{option}: {found}{without if not theirs else ';'} write {write[part]}"
+
+
+def _written(part: Part, layers: Mapping[str, _Layer], config: LoraConfig, modules: Modules) -> str | None:
+    """A part's option as a recipe has it for an adapter with these ``layers``; None if no recipe can say it."""
+    if not layers:
+        return "{train: frozen}"
+    if len(set(layers.values())) > 1:
+        return None
+    kind = next(iter(layers.values()))
     # YAML reads the name of a numbered module as a number.
-    patterns = [f"'{each}'" if each.isdigit() else each for each in _targets(part, theirs, modules)]
-    options = {
-        "rank": kind.rank,
-        "alpha": f"{kind.alpha:g}",
-        "targets": f"[{', '.join(patterns)}]",
-    }
+    patterns = [f"'{each}'" if each.isdigit() else each for each in _targets(part, layers, modules)]
     switches = {"rslora": config.use_rslora, "dora": config.use_dora}
-    words = [f"{key}: {value}" for key, value in options.items()] + [
-        f"{key}: true" for key in switches if switches[key]
-    ]
-    lora = f"{{{', '.join(words)}}}"
-    return f"{option}: {found}; write {lora if part == 'language' else f'{{train: lora, lora: {lora}}}'}"
+    words = [f"rank: {kind.rank}", f"alpha: {kind.alpha:g}", f"targets: [{', '.join(patterns)}]"]
+    lora = f"{{{', '.join(words + [f'{key}: true' for key in switches if switches[key]])}}}"
+    return lora if part == "language" else f"{{train: lora, lora: {lora}}}"
 
 
 def _said(layer: _Layer | None) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 from mdpo_vlm.loading.shapes import without_weights
 from pydantic import ValidationError
 from support.builders.continued import LORA, VISION, plain, tuned_by_peft
@@ -109,7 +111,7 @@ def in_both_parts(**options: Any) -> dict[str, Any]:
         ),
         (
             {"parts": {"vision": VISION, "projector": {"train": "lora", "lora": LORA | {"targets": ["all-linear"]}}}},
-            r"model.parts.projector: .*; the adapter has no LoRA in the projector part, so leave model.parts.proj",
+            r"model.parts.projector: .*; the adapter has no LoRA in the projector part, so write {train: froz",
         ),
     ],
 )
@@ -128,6 +130,40 @@ def test_what_the_sentence_says_to_write_is_taken(base: Path, tmp_path: Path) ->
         made(tuned, parts={}).check()
     lora = {"rank": 8, "alpha": 8, "targets": ["model.language_model.layers.1.self_attn.q_proj"]}
     made(tuned, parts={}, lora=lora).check()
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [r".*vision_tower.*(q_proj|fc1)", r".*projector.*linear_\d", r".*(vision_tower.*v_proj|projector.linear_1)"],
+    ids=["vision", "projector", "both"],
+)
+def test_for_an_adapter_beside_the_language_model_the_sentence_says_all_that_a_recipe_needs(
+    pattern: str, base: Path, tmp_path: Path
+) -> None:
+    tuned = tuned_by_peft(base, tmp_path / "sft", r=4, lora_alpha=16, target_modules=pattern)
+    with pytest.raises(RecipeError, match=r"no LoRA in the language part, so leave model.lora out, and") as caught:
+        made(tuned, lora={"rank": 4, "alpha": 16}, parts={}).check()
+    [written] = re.findall(r"write model\.parts: (\{.*\})$", str(caught.value), re.MULTILINE)
+    options = {"lora": None, "parts": yaml.safe_load(written)}
+    made(tuned, **options).check()
+    trained = made(tuned, **options).load(Placement()).module.named_parameters()
+    # LLaVA does not read its last vision layer
+    expected = {name for name in numbers_of(plain(base, tuned)) if "vision_tower.encoder.layers.1." not in name}
+    assert {name for name, value in trained if value.requires_grad} == expected
+
+
+def test_parts_that_would_train_in_full_without_lora_of_the_language_model_are_named(
+    base: Path, tmp_path: Path
+) -> None:
+    tuned = tuned_by_peft(base, tmp_path / "sft", r=4, lora_alpha=16, target_modules=r".*vision_tower.*q_proj")
+    parts = {"vision": {"train": "lora", "lora": LORA | {"targets": ["q_proj"]}}}
+    with pytest.raises(ValidationError, match=r"freeze it \(parts.language.train: frozen\)"):
+        made(tuned, lora=None, parts=parts)
+    parts["language"] = {"train": "frozen"}
+    with pytest.raises(ValidationError, match=r"continue_lora trains LoRA alone; write parts.projector: {train: froz"):
+        made(tuned, lora=None, parts=parts)
+    parts["projector"] = {"train": "frozen"}
+    made(tuned, lora=None, parts=parts).check()
 
 
 @pytest.mark.parametrize(
@@ -181,8 +217,8 @@ def test_folders_that_are_no_adapter_are_sentences(base: Path, tuned: Path, tmp_
             {"lora": None, "parts": {}},
             "continue_lora needs lora, with the rank, alpha and targets of the adapter in path",
         ),
-        ({"lora": LORA | {"save": ["norm"]}}, "continue_lora trains LoRA alone; leave train: full and lora.save out"),
-        ({"parts": {"projector": {"train": "full"}}}, "continue_lora trains LoRA alone"),
+        ({"lora": LORA | {"save": ["norm"]}}, "continue_lora trains LoRA alone; leave lora.save out"),
+        ({"parts": {"projector": {"train": "full"}}}, r"trains LoRA alone; write parts.projector: {train: frozen}"),
     ],
 )
 def test_options_that_contradict_it_are_sentences(options: dict[str, Any], told: str, tuned: Path) -> None:
