@@ -99,11 +99,13 @@ class LayeredModel(Protocol):
 class Routing(NamedTuple):
     """How a mixture of experts chooses those of each token.
 
-    ``routers``: modules whose output, or the first tensor of it, is the logit of each expert, ``(tokens, experts)``.
+    ``routers``: modules whose output, or the tensor number ``output`` of it, is the logit of each expert, ``(tokens,
+    experts)``.
     """
 
     routers: Sequence[nn.Module]
     experts_per_token: int
+    output: int = 0
 
 
 class VisionLanguageModel(LayeredModel, Protocol):

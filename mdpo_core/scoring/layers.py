@@ -33,15 +33,15 @@ def _vision_layers(model: LayeredModel) -> Iterator[nn.Module]:
 
 
 @contextmanager
-def returned_by(modules: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
-    """Collect what modules return inside the ``with``, or the first tensor of it, in the order of the calls.
+def returned_by(modules: Sequence[nn.Module], index: int = 0) -> Iterator[list[Tensor]]:
+    """Collect what modules return inside the ``with``, or the tensor number ``index`` of it, in the order of the calls.
 
     Backward, which may compute them again, comes later.
     """
     outputs: list[Tensor] = []
 
     def keep(module: nn.Module, inputs: Any, output: Any) -> None:
-        outputs.append(output[0] if isinstance(output, tuple) else output)
+        outputs.append(output[index] if isinstance(output, tuple) else output)
 
     handles = [module.register_forward_hook(keep) for module in modules]
     try:

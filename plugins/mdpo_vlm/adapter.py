@@ -158,6 +158,8 @@ class TransformersAdapter(TransformersOptions):
             return "torch cannot compile the layers of DoRA (lora.dora)"
         if self.family().recurrent is not None or self.family().tells_window:
             return "layers with a recurrent state or a sliding window are not compiled, as nobody has tried"
+        if self.family().projects_itself:
+            return "layers that differ in how they attend (those of Llama 4) are not compiled, as nobody has tried"
         return "" if self.shares_prefix else "this model cannot share a prompt among its responses"
 
     @property

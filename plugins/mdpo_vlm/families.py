@@ -65,7 +65,8 @@ class Family:
     longer than the window. ``unadaptable``: a regular expression for linear layers that LoRA cannot adapt, because peft
     takes their names for those of experts, which it adapts instead. ``experts``: layers of the language model are
     mixtures of experts. ``cross_attention``: pictures enter as states that layers of their own read, as in Llama 3.2
-    Vision; its prompts have one token for each picture.
+    Vision; its prompts have one token for each picture. ``projects_itself``: the whole model applies the projector, and
+    has no model inside without a head, as Llama 4.
     """
 
     separate: str = ""
@@ -86,6 +87,7 @@ class Family:
     unadaptable: str = r"$^"
     experts: bool = False
     cross_attention: bool = False
+    projects_itself: bool = False
 
     @property
     def has_mrope(self) -> bool:
@@ -171,6 +173,7 @@ FAMILIES: Mapping[str, Family] = {
         separate="pictures enter by cross-attention, which a row with several prompts does not have",
         cross_attention=True,
     ),
+    "llama4": Family(experts=True, projects_itself=True),
     "idefics2": Family(language=_CAUSAL, reads_pixels=True),
     "idefics3": Family(language=_CAUSAL, reads_pixels=True),
     "smolvlm": Family(language=_CAUSAL, reads_pixels=True),
@@ -192,7 +195,6 @@ _TIMM = "its vision encoder is one of timm, which needs torchvision"
 REFUSED: Mapping[str, str] = {
     "molmo2": "tokens around its images attend to one another, too, and only its tokenizer names them; Qwen3-VL "
     "(model_type qwen3_vl) is of its size",
-    "llama4": "its projector runs outside of get_image_features; Llama 3.2 Vision (model_type mllama) is another",
     "perception_lm": f"{_TIMM}; InternVL (model_type internvl), which cuts tiles, too, does not",
     "phi4_multimodal": "its embedding puts the features of images into the text by itself; InternVL (model_type "
     "internvl) cuts tiles, too",

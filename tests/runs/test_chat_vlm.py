@@ -74,6 +74,9 @@ def test_the_qwen_recipe_trains_and_its_adapter_loads_in_peft(
         # A row without a picture has no cross-attention.
         pytest.param("zero_3", "mllama", marks=OTHER_FAMILY),
         pytest.param("fsdp", "mllama", marks=OTHER_FAMILY),
+        # Its encoder, its projector and its language model are called one by one.
+        pytest.param("zero_3", "llama4", marks=OTHER_FAMILY),
+        pytest.param("fsdp", "llama4", marks=OTHER_FAMILY),
         *(pytest.param("zero_3", name, marks=OTHER_FAMILY) for name in REST),
     ],
 )

@@ -64,7 +64,7 @@ class BalancedModel:
         return tokens, weights @ probabilities, weights.sum()
 
     def _keeping(self, weights: Tensor, compute: Callable[[], Tensor]) -> Tensor:
-        with returned_by(self._routing.routers) as outputs:
+        with returned_by(self._routing.routers, self._routing.output) as outputs:
             hidden = compute()
         self._kept += [(logits, weights) for logits in outputs]
         return hidden

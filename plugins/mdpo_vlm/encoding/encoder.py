@@ -114,7 +114,7 @@ class VlmEncoder:
             inputs = self.processor(
                 text=[text],
                 images=list(shown.pictures) or None,
-                return_tensors="np",
+                return_tensors=self.loaded.tensors,
                 **shown.video_options,
                 **self._begin_options(text),
             )
@@ -208,7 +208,8 @@ class VlmEncoder:
             return (self._image_inputs(inputs),)
         text = [self.processor.image_token]
         return tuple(
-            self._image_inputs(self.processor(text=text, images=[image], return_tensors="np")) for image in images
+            self._image_inputs(self.processor(text=text, images=[image], return_tensors=self.loaded.tensors))
+            for image in images
         )
 
     def _image_inputs(self, inputs: Mapping[str, Any]) -> ImageInputs:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from transformers import ProcessorMixin
 
@@ -30,6 +31,12 @@ class Loaded:
     unusual: UnusualTexts
     template: ChatTemplate | None
     video: OwnVideo | None
+
+    @property
+    def tensors(self) -> str:
+        """The tensors that a processor is asked for: torch's if torch makes its pixels (Llama 4's are in bfloat16)."""
+        image_processor: Any = self.processor.image_processor
+        return "pt" if image_processor.backend == "torchvision" else "np"
 
     @classmethod
     def of(

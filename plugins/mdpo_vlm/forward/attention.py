@@ -11,6 +11,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from mdpo_core import Packed
+from mdpo_vlm.forward.temperature import scaled
 from mdpo_vlm.forward.windows import attend_in_window, reaches_beyond
 
 _NAME, _IN_WINDOWS = "mdpo_packed", "mdpo_packed_in_windows"
@@ -39,9 +40,15 @@ def _attend(
     *,
     packed: Packed | None = None,
     scaling: float | None = None,
+    positions: Tensor | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
-    """``query``, ``key``, ``value``: ``(batch, heads, time, dim)``; gives ``(batch, time, heads, dim)``."""
+    """``query``, ``key``, ``value``: ``(batch, heads, time, dim)``; gives ``(batch, time, heads, dim)``.
+
+    ``positions``: of each token, for layers that scale queries by them.
+    """
+    if positions is not None:
+        query = scaled(module, query, positions)
     if packed is None:
         attended, _ = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **options)
         return attended, None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from mdpo_vlm.families import Family
 from mdpo_vlm.forward.images import encode_images, model_inputs
 from mdpo_vlm.forward.positions import prompt_positions
 from mdpo_vlm.forward.videos import is_video
+from mdpo_vlm.forward.ways_in.own_projector import projected
 
 
 def generate(
@@ -25,21 +27,22 @@ def generate(
     shown = (token_ids == base.config.image_token_id).long()
     marked = {"image tokens": shown, "response tokens": torch.zeros_like(token_ids)}
     # Forget the value of an earlier call; transformers would use it for a prompt without images.
-    base.model.rope_deltas = None
+    getattr(base, "model", base).rope_deltas = None
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(decoding.seed)
         encoded = encode_images(base, family, images) if images else ()
-        generated = base.generate(
-            input_ids=token_ids,
-            attention_mask=attention_mask,
-            **{name: marked[kind] for name, kind in family.marks.items()},
-            **model_inputs(base, family, token_ids, encoded),
-            **_positions(base, family, prompts, encoded),
-            **_options(decoding),
-            # If weights are split over processes, each process continues until the last one has finished.
-            synced_gpus=current_world().size > 1,
-            pad_token_id=ends[0],
-        )
+        with projected(base) if family.projects_itself else nullcontext():
+            generated = base.generate(
+                input_ids=token_ids,
+                attention_mask=attention_mask,
+                **{name: marked[kind] for name, kind in family.marks.items()},
+                **model_inputs(base, family, token_ids, encoded),
+                **_positions(base, family, prompts, encoded),
+                **_options(decoding),
+                # If weights are split over processes, each process continues until the last one has finished.
+                synced_gpus=current_world().size > 1,
+                pad_token_id=ends[0],
+            )
     return [_before_end(ids[token_ids.shape[1] :].cpu(), ends) for ids in generated]
 
 

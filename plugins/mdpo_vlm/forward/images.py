@@ -14,9 +14,10 @@ from transformers import PreTrainedModel
 
 from mdpo_core import EncodedImage, ImageInputs, on_cpu
 from mdpo_vlm.families import Family
-from mdpo_vlm.forward.cross_attention import cross_inputs, encode_pictures
 from mdpo_vlm.forward.grids import read_grids
 from mdpo_vlm.forward.videos import as_image, grid_on_cpu, is_video
+from mdpo_vlm.forward.ways_in.cross_attention import cross_inputs, encode_pictures
+from mdpo_vlm.forward.ways_in.own_projector import encode_and_project, feature_inputs
 
 _INDICATORS = "visual_indicator_features"
 
@@ -39,6 +40,8 @@ def encode_images(base: PreTrainedModel, family: Family, images: Sequence[ImageI
     """Encode all images and videos in one call: processes that split weights must all make the same number of calls."""
     if family.cross_attention:
         return encode_pictures(base, images)
+    if family.projects_itself:
+        return encode_and_project(base, images)
     named = [as_image(image, family) for image in images]
     joined = {name: _joined(name, [image[name] for image in named], family) for name in named[0]}
     typed = {name: values.to(base.dtype) if values.is_floating_point() else values for name, values in joined.items()}
@@ -78,6 +81,8 @@ def model_inputs(
         return cross_inputs(base, token_ids, images)
     if not images:
         return {}
+    if family.projects_itself:
+        return feature_inputs(images)
     embedding = base.get_input_embeddings()
     width = getattr(embedding, "base_layer", embedding).embedding_dim  # ``base_layer``: the embedding inside LoRA
     first, *deeper = torch.split(torch.cat([image.features for image in images]), width, dim=-1)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from mdpo_core import Packed
+from mdpo_vlm.parts.names import decoder_of
 
 # What layers call their MLP.
 _NAMES = ("mlp", "feed_forward")
@@ -23,7 +24,7 @@ def trim_last_layer(model: PreTrainedModel) -> None:
     read only at positions that predict a token. This changes the model permanently; calls without ``packed`` compute
     every position, as before.
     """
-    layer = model.get_decoder().layers[-1]
+    layer = decoder_of(model).layers[-1]
     mlp = next(getattr(layer, name) for name in _NAMES if hasattr(layer, name))
     layer.forward = partial(_layer_forward, mlp, layer.forward)
 
@@ -52,7 +53,12 @@ def _mlp_only_at(mlp: nn.Module, positions: Tensor) -> Iterator[None]:
             mlp.forward = before
 
 
-def _forward_only_at(mlp: Callable[[Tensor], Tensor], positions: Tensor, hidden_states: Tensor) -> Tensor:
-    """``mlp`` of ``hidden_states (1, time, width)`` at ``positions``, and zeros elsewhere."""
-    computed = mlp(hidden_states.index_select(1, positions))
-    return computed.new_zeros(hidden_states.shape).index_copy(1, positions, computed)
+def _forward_only_at(mlp: Callable[[Tensor], Any], positions: Tensor, hidden_states: Tensor) -> Any:
+    """``mlp`` of ``hidden_states (1, time, width)`` at ``positions``, and zeros elsewhere.
+
+    Llama 4's experts give a row for each token, ``(time, width)``, and their router's output beside it.
+    """
+    output = mlp(hidden_states.index_select(1, positions))
+    computed, *others = output if isinstance(output, tuple) else (output,)
+    whole = computed.new_zeros(hidden_states.shape).index_copy(1, positions, computed.view(1, *computed.shape[-2:]))
+    return (whole, *others) if others else whole

@@ -34,9 +34,10 @@ from mdpo_vlm.forward.generation import generate
 from mdpo_vlm.forward.images import encode_images, model_inputs
 from mdpo_vlm.forward.positions import packed_positions, padded_positions
 from mdpo_vlm.forward.routers import routing
+from mdpo_vlm.forward.ways_in.own_projector import decode
 from mdpo_vlm.parts.continued import has_start, only_start
 from mdpo_vlm.parts.lora import merged_lora, save_lora, set_lora_dropout
-from mdpo_vlm.parts.names import PartNames
+from mdpo_vlm.parts.names import PartNames, decoder_of
 
 
 class VlmModel:
@@ -53,8 +54,9 @@ class VlmModel:
         self._encoder_folder = encoder_folder
         self._family = family
         self._num_words: int | None = getattr(base.config, TRAITS, {}).get("num_words")
-        for module in (base.model, base.get_output_embeddings()):
-            open_calls(module)
+        open_calls(base.get_output_embeddings())
+        if not family.projects_itself:
+            open_calls(base.model)
 
     @property
     def module(self) -> nn.Module:
@@ -95,6 +97,9 @@ class VlmModel:
     def _forward(
         self, token_ids: Tensor, response_mask: Tensor, images: Sequence[EncodedImage], **inputs: object
     ) -> Tensor:
+        if self._family.projects_itself:
+            decoded: Tensor = decode(self._base, token_ids, images, **inputs).last_hidden_state
+            return decoded
         marked = {"image tokens": self._is_image_token(token_ids), "response tokens": response_mask}
         marks = {name: marked[kind].long() for name, kind in self._family.marks.items()}
         image_inputs = model_inputs(self._base, self._family, token_ids, images)
@@ -157,7 +162,7 @@ class VlmModel:
         set_lora_dropout(self._module, training)
 
     def layers(self) -> Sequence[nn.Module]:
-        return list(self._base.get_decoder().layers)
+        return list(decoder_of(self._base).layers)
 
     def parts(self) -> Mapping[Part, tuple[str, ...]]:
         names: dict[Part, list[str]] = {"vision": [], "projector": [], "language": []}

@@ -152,7 +152,8 @@ def _of_own_size(base: PreTrainedModel, inputs: ImageInputs) -> ImageInputs:
 
 def _num_features(base: PreTrainedModel, family: Family, inputs: ImageInputs) -> int:
     """The number of image tokens of an image, computed without numbers."""
-    open_calls(base.model)
+    if not family.projects_itself:
+        open_calls(base.model)
     # Sizes and numbers of tiles keep their values: they decide about shapes.
     pixels = {name: each.to("meta") if each.is_floating_point() else each for name, each in inputs.items()}
     if family.cross_attention:

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from mdpo_core import RecipeError
 from mdpo_vlm.files.damage import quoted
-from mdpo_vlm.parts.names import image_encoder
+from mdpo_vlm.parts.names import decoder_of, image_encoder
 
 _LIBRARY = "liger_kernel.transformers"
 _REMEDY = "leave kernels out"
@@ -48,7 +48,7 @@ def use_liger(base: PreTrainedModel) -> None:
             apply(model=base, cross_entropy=False, fused_linear_cross_entropy=False)
     except Exception as error:  # versions of Liger and transformers that do not fit raise nearly anything
         raise RecipeError(f"model.kernels: Liger cannot change this model ({quoted(error)}); {_REMEDY}") from error
-    decoder = base.get_decoder()
+    decoder = decoder_of(base)
     if not any(module._get_name().startswith("Liger") for module in decoder.modules()):
         language = base.config.get_text_config().model_type
         raise RecipeError(f"model.kernels: Liger has no kernels for language models of type '{language}'; {_REMEDY}")

@@ -19,10 +19,11 @@ from mdpo_vlm.files.folder import unfit
 from mdpo_vlm.files.stored import require_stored
 from mdpo_vlm.forward.attention import use_packed_attention
 from mdpo_vlm.forward.called_once import call_once
-from mdpo_vlm.forward.cross_attention import keep_rows_apart
 from mdpo_vlm.forward.last_layer import trim_last_layer
 from mdpo_vlm.forward.model import VlmModel
 from mdpo_vlm.forward.recurrent import start_branches_from_prompts
+from mdpo_vlm.forward.temperature import scale_by_position
+from mdpo_vlm.forward.ways_in.cross_attention import keep_rows_apart
 from mdpo_vlm.loading.continued import require_continued
 from mdpo_vlm.loading.kernels import use_liger
 from mdpo_vlm.loading.pretrained import read_in_4_bits, read_weights
@@ -33,6 +34,7 @@ from mdpo_vlm.parts.continued import keep_start, read_continued
 from mdpo_vlm.parts.four_bit_sketch import quantize_sketch
 from mdpo_vlm.parts.idle import idle_parameters
 from mdpo_vlm.parts.lora import add_lora, read_lora
+from mdpo_vlm.parts.names import decoder_of
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def sketch_model(plan: LoadPlan, dtype: str, *, depth: int | None = None, traina
     with torch.device("meta"):
         base = without_weights(plan.folder, dtype, depth).eval().requires_grad_(False)
         if plan.quantize:
-            quantize_sketch(base.get_decoder())
+            quantize_sketch(decoder_of(base))
         _change_forward(base, plan)
         return _marked(base, plan, trainable)
 
@@ -99,6 +101,8 @@ def _change_forward(base: PreTrainedModel, plan: LoadPlan) -> None:
     call_once(base)
     if plan.family.cross_attention:
         keep_rows_apart(base)
+    if plan.family.projects_itself:
+        scale_by_position(base)
     if not plan.family.separate:
         use_packed_attention(base, windows=plan.family.tells_window)
         if plan.family.recurrent is not None:

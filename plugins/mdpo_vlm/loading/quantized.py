@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +68,9 @@ def loading_options(folder: Path, placement: Placement) -> dict[str, Any]:
 def _unquantized_modules(folder: Path) -> list[str]:
     """Full names of the modules outside the language model. A shortened name would match none, without an error."""
     from mdpo_vlm.loading.shapes import without_weights
+    from mdpo_vlm.parts.names import decoder_of
 
     base = without_weights(folder)
-    language = base.get_decoder()
-    others = [f"model.{name}" for name, module in base.model.named_children() if module is not language]
-    return [*others, *(name for name, module in base.named_modules() if module is base.get_output_embeddings())]
+    language = next(name for name, module in base.named_modules() if module is decoder_of(base))
+    around = ["", *accumulate(language.split("."), lambda outer, inner: f"{outer}.{inner}")]
+    return [name for name, _ in base.named_modules() if name not in around and name.rpartition(".")[0] in around[:-1]]

@@ -21,10 +21,13 @@ _LARGEST_FACTOR = 10**4
 
 
 def sliding_window(folder: Path) -> int | None:
-    """The number of tokens that the language model can look back, or None if there is no limit."""
+    """The number of tokens that the language model can look back, or None if there is no limit.
+
+    Layers that attend in chunks can look back as far as a chunk is long.
+    """
     text = load_config(folder).get_text_config()
-    window: int | None = getattr(text, "sliding_window", None)
-    return window
+    limits = [getattr(text, name, None) for name in ("sliding_window", "attention_chunk_size")]
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def max_positions(folder: Path) -> int | None:

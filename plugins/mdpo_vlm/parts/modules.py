@@ -16,6 +16,8 @@ from mdpo_vlm.parts.names import PartNames, image_encoder
 
 _LINEAR = (nn.Linear, Conv1D)
 _ADAPTABLE = (*_LINEAR, nn.Embedding, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+# Linear layers with outputs of their own, which no adapter could be added to, by the names of their classes.
+_ROUTERS = ("Llama4Router",)
 _LISTS = (nn.ModuleList, nn.ModuleDict)
 
 
@@ -57,7 +59,10 @@ class Modules:
 
     def is_adaptable(self, name: str) -> bool:
         """True for a type of module that LoRA can adapt."""
-        return isinstance(self._modules[name], _ADAPTABLE)
+        return isinstance(self._modules[name], _ADAPTABLE) and not self._is_router(name)
+
+    def _is_router(self, name: str) -> bool:
+        return type(self._modules[name]).__name__ in _ROUTERS
 
     def is_like_expert(self, name: str) -> bool:
         """True if peft would take the layer's name for that of an expert."""
@@ -69,7 +74,7 @@ class Modules:
         # torch's attention reads the weights of its layers without calling them.
         parent = self._modules.get(name.rpartition(".")[0])
         inner = module is not self._head and not isinstance(parent, nn.MultiheadAttention)
-        inner = inner and not self.is_like_expert(name)
+        inner = inner and not self.is_like_expert(name) and not self._is_router(name)
         return isinstance(module, _LINEAR) and inner and not self.has_idle(name)
 
     def has_idle(self, name: str) -> bool:

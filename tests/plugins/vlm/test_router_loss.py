@@ -31,16 +31,19 @@ EXPERTS = [
 
 
 def router_weights(module: nn.Module) -> dict[str, Tensor]:
-    return {name: each for name, each in module.named_parameters() if name.endswith("mlp.gate.weight")}
+    return {
+        name: each for name, each in module.named_parameters() if name.endswith(("mlp.gate.weight", "router.weight"))
+    }
 
 
 def of_transformers(plain: nn.Module, family: str, folder: Path, data: Sequence[Example]) -> Tensor:
     """The loss of all tokens of all views, each view of each row in a plain forward of its own."""
     logits: dict[str, list[Tensor]] = {name: [] for name in router_weights(plain)}
-    masks = []
+    masks: list[Tensor] = []
+    number = 1 if family == "llama4" else 0  # of the logits among the outputs of a router
     for name, kept in logits.items():
         router = plain.get_submodule(name.removesuffix(".weight"))
-        router.register_forward_hook(lambda module, inputs, output, kept=kept: kept.append(output[0]))
+        router.register_forward_hook(lambda module, inputs, output, kept=kept: kept.append(output[number]))
     for example in data:
         for view in VIEWS:
             inputs, _ = plain_inputs(family, folder, example, example.responses[view.response])

@@ -57,6 +57,9 @@ def plain_text(family: str, example: Example) -> str:
         case "mllama":
             images, turn = "<|image|>" * number, "<|start_header_id|>{}<|end_header_id|>\n\n"
             return f"<bos>{turn.format('user')}{images}{question}<|eot_id|>{turn.format('assistant')}"
+        case "llama4":
+            images, turn = "<|image|>" * number, "<|header_start|>{}<|header_end|>\n\n"
+            return f"<bos>{turn.format('user')}{images}{question}<|eot|>{turn.format('assistant')}"
         case "gemma3":
             images = "<start_of_image>" * number
             return f"<bos><start_of_turn>user\n{images}{question}<end_of_turn>\n<start_of_turn>model\n"
@@ -85,10 +88,14 @@ def plain_inputs(
     ``text``: the prompt as the processor takes it; None: a question in the family's template.
     """
     processor, text = load_processor(folder, folder)[0], text or plain_text(family, example)
+    # numpy has no bfloat16.
+    tensors = "pt" if family == "llama4" else "np"
     begin = {"add_special_tokens": False} if text.startswith("<bos>") else {}
-    inputs = dict(processor(text=[text], images=list(example.images) or None, return_tensors="np", **begin))
+    inputs = dict(processor(text=[text], images=list(example.images) or None, return_tensors=tensors, **begin))
     inputs.pop("labels", None)
     inputs = {name: torch.as_tensor(values) for name, values in inputs.items()}
+    if family == "llama4":  # its pixels are rounded to bfloat16, whatever the model computes in
+        inputs = {name: each.float() if each.is_floating_point() else each for name, each in inputs.items()}
     length = inputs["input_ids"].shape[1]
     if response is not None:
         lead = " " if family in ("idefics2", "idefics3", "smolvlm") else ""

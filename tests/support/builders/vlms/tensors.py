@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from support.builders.vlms.experts import GROUPS, LATENT
 from support.builders.vlms.google import GEMMA_4_CHAT, GEMMA_4_NAMES
-from support.builders.vlms.shapes import CHATML, EXACT, HEADS, HIDDEN, PATCH, SIDE, Small, clip, text
+from support.builders.vlms.shapes import CHATML, EXACT, HEADS, HIDDEN, PATCH, SIDE, VISION, Small, clip, text
 
 _COHERE_NAMES = {
     "image_token": "<|IMG_PATCH|>",
@@ -16,6 +16,16 @@ _COHERE_NAMES = {
 _YARN = {name: value for name, value in LATENT["rope_parameters"].items() if name != "llama_4_scaling_beta"}
 _LFM_TOKENS = ("<image>", "<|image_start|>", "<|image_end|>", "<|img_thumbnail|>")
 _LFM_TILES = tuple(f"<|img_row_{row}_col_{column}|>" for row in range(1, 5) for column in range(1, 5))
+_LLAMA_4 = (
+    "{{- bos_token }}{% for message in messages %}<|header_start|>{{ message['role'] }}<|header_end|>\n\n"
+    "{% for item in message['content'] %}{% if item['type'] == 'image' %}<|image|>{% else %}{{ item['text'] }}"
+    "{% endif %}{% endfor %}<|eot|>{% endfor %}"
+    "{% if add_generation_prompt %}<|header_start|>assistant<|header_end|>\n\n{% endif %}"
+)
+_LLAMA_4_TOKENS = (
+    *("<|header_start|>", "<|header_end|>", "<|eot|>", "<|image_start|>", "<|image_end|>", "<|image|>", "<|patch|>"),
+    *("<|tile_x_separator|>", "<|tile_y_separator|>"),
+)
 
 MODELS: dict[str, Small] = {
     "cohere2_vision": Small(
@@ -56,6 +66,46 @@ MODELS: dict[str, Small] = {
         {"patch_size": PATCH, "max_patches": 36},
         "Kimi_K25Processor",
         special=("<|media_pad|>", "<|kimi_k25_video_placeholder|>"),
+    ),
+    "llama4": Small(
+        "<|image|>",
+        _LLAMA_4,
+        lambda token: {
+            "vision_config": {
+                **VISION,
+                "intermediate_size": 4 * HIDDEN,  # the adapter joins four patches
+                "patch_size": PATCH // 2,
+                "vision_output_dim": HIDDEN + 8,
+                "pixel_shuffle_ratio": 0.5,
+                "projector_input_dim": HIDDEN + 8,
+                "projector_output_dim": HIDDEN + 8,
+                "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+            },
+            "text_config": text(
+                "llama4_text",
+                token,
+                num_hidden_layers=4,
+                head_dim=HIDDEN // HEADS,
+                intermediate_size_mlp=2 * HIDDEN,
+                num_local_experts=4,
+                num_experts_per_tok=2,
+                interleave_moe_layer_step=2,
+                no_rope_layer_interval=2,
+                attention_chunk_size=4096,
+                floor_scale=16,
+                attn_scale=1.0,
+                rope_parameters={"rope_type": "default", "rope_theta": 500000.0},
+            ),
+            "boi_token_index": token("<|image_start|>"),
+            "eoi_token_index": token("<|image_end|>"),
+            "image_token_index": token("<|patch|>"),
+        },
+        "Llama4ImageProcessor",
+        {**EXACT, "max_patches": 4},
+        "Llama4Processor",
+        {"patch_size": PATCH // 2, "pixel_shuffle_ratio": 0.5},
+        special=_LLAMA_4_TOKENS,
+        end="<|eot|>",
     ),
     "lfm2_vl": Small(
         "<image>",

@@ -1,0 +1,1 @@
+"""Ways in which the pictures of a single family enter its language model."""
