@@ -207,7 +207,11 @@ UNKNOWN = Family(separate="nobody has tested this family; see docs/extend/add-a-
 def refusal(config: Mapping[str, Any]) -> str:
     """Why a model with this ``config.json`` cannot be used; empty if it can."""
     text = config.get("text_config")
-    if isinstance(text, Mapping) and text.get("conv_bias"):
+    if not isinstance(text, Mapping):
+        text = {}
+    if config.get("model_type") == "llama4" and not text.get("attention_chunk_size", True):
+        return "text_config.attention_chunk_size is empty or 0, but transformers computes this type only in chunks"
+    if text.get("conv_bias"):
         return "text_config.conv_bias is true, with which padding before a prompt would change its state"
     return REFUSED.get(str(config.get("model_type")), "")
 

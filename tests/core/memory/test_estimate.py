@@ -143,7 +143,7 @@ def test_peak_is_right_for_other_families(family: str, tmp_path: Path) -> None:
 
 @NIGHTLY
 @pytest.mark.parametrize("targets", [["all-linear"], ["all-linear", "experts"], None], ids=str)
-@pytest.mark.parametrize("family", ["qwen3_vl_moe", "glm4v_moe", "mistral4"])
+@pytest.mark.parametrize("family", ["qwen3_vl_moe", "glm4v_moe", "mistral4", "llama4"])
 def test_peak_is_right_for_experts(family: str, targets: list[str] | None, tmp_path: Path) -> None:
     lora = None if targets is None else {**LORA, "targets": targets}
     require_close(recipe_of(build_vlm(family, tmp_path), LOCAL, lora))

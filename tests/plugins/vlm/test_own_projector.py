@@ -13,6 +13,7 @@ import torch
 from mdpo_vlm import TransformersAdapter
 from mdpo_vlm.loading.quantized import loading_options
 from support.builders.small_vlms import NIGHTLY, build_vlm
+from support.oracles.plain_gradients import require_gradients_of_plain_forwards
 from support.oracles.plain_vlms import NATS, adapter, examples, gap, plain_inputs
 from transformers import AutoModelForImageTextToText
 
@@ -64,6 +65,11 @@ def test_sequences_longer_than_a_chunk_are_computed_one_by_one(
     without = [each for each in data if not each.images]
     for rows in (data, data[::-1], inverted, without):
         assert gap("llama4", in_chunks, rows, options) <= NATS
+
+
+@NIGHTLY
+def test_gradients_of_sequences_longer_than_a_chunk_are_plain_ones(in_chunks: Path, photographs: Path) -> None:
+    require_gradients_of_plain_forwards("llama4", in_chunks, photographs, Scoring(max_logits=700))
 
 
 def test_prompts_are_shared_if_no_sequence_is_longer_than_a_chunk(in_chunks: Path) -> None:

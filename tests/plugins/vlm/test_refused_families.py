@@ -32,6 +32,14 @@ def test_convolutions_with_a_bias_are_refused_as_padding_would_enter_them(tmp_pa
         component("adapter", "chat_vlm", path=str(folder)).check()  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("size", [None, 0])
+def test_attention_without_chunks_is_refused_where_transformers_has_none(size: int | None, tmp_path: Path) -> None:
+    config = {"model_type": "llama4", "text_config": {"attention_chunk_size": size}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(DataError, match=r"attention_chunk_size is empty or 0, but transformers computes .* in chunks"):
+        component("adapter", "chat_vlm", path=str(tmp_path)).check()  # type: ignore[attr-defined]
+
+
 def test_the_page_of_models_lists_what_is_refused() -> None:
     lines = (ROOT / "docs" / "guides" / "models.md").read_text().splitlines()
     for model_type, reason in REFUSED.items():
