@@ -170,7 +170,7 @@ FAMILIES: Mapping[str, Family] = {
     "deepseek_vl": Family(language=_CAUSAL, idle=r"vision_model\.head\."),
     "video_llama_3": Family(language=_CAUSAL, reads_pixels=True),
     "mllama": Family(
-        separate="pictures enter by cross-attention, which a row with several prompts does not have",
+        separate="its cross-attention shows all pictures of a row to all of its text, so a row has one prompt",
         cross_attention=True,
     ),
     "llama4": Family(experts=True, projects_itself=True),

@@ -64,8 +64,8 @@ SECTIONS: dict[str, list[Metric]] = {
         Metric(
             "router_aux_loss",
             "",
-            "of a mixture of experts with `train.router_aux_loss_coef`, before that weight: the experts that a token "
-            "gets if their load is even, mostly more if it is not",
+            "how uneven the load of experts is, before `train.router_aux_loss_coef` multiplies it. If all experts get "
+            "equally many tokens, it is the number of experts that a token goes to. Otherwise it is usually higher",
             "training/steps/balance.py",
         ),
         Metric(
