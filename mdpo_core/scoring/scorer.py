@@ -68,7 +68,7 @@ class Scorer(nn.Module):
         self._images_are_frozen = _images_are_frozen(model)
         self.probes = build_probes(reads.probes, model, seed)
         self._trained = model if noise is None else NoisyModel(model, noise)
-        self._balanced = BalancedModel(self._trained, model.routing()) if balanced else None
+        self._routing = model.routing() if balanced else None
 
     def use_reference(self, reference: Reference) -> None:
         """Use another reference from the next forward on.
@@ -89,9 +89,11 @@ class Scorer(nn.Module):
             states = self._states(self.model, batch, list(batch.digests), images)
             return ScorerOutput(self._log_probs(self.model, states), {})
         views = [view for view in self._inputs.views if view in batch.digests]
-        trained = (self._balanced or self._trained) if torch.is_grad_enabled() else self.model
+        has_gradient = torch.is_grad_enabled()
+        balanced = BalancedModel(self._trained, self._routing) if self._routing and has_gradient else None
+        trained = (balanced or self._trained) if has_gradient else self.model
         policy = _with_all_parameters(self._states(trained, batch, views, images), batch, images)
-        balance = None if self._balanced is None or not torch.is_grad_enabled() else self._balanced.take_loss()
+        balance = None if balanced is None else balanced.loss()
         log_probs = self._log_probs(self.model, policy)
         reference = self._reference_output(batch, views, images)
         statistics = self._statistics_of(policy, reference.states)

@@ -16,8 +16,9 @@ from mdpo_core.types.transfer import to_device
 
 
 class BalancedModel:
-    """A model that keeps what its routers say while this object computes hidden states, for `take_loss`.
+    """A model that keeps what its routers say while this object computes hidden states, for `loss`.
 
+    It is for one forward, so that nothing of a forward that failed is left in the loss of the next one.
     Every token counts as often as there are views that read it, so a prompt that views share gives the same loss as
     one sequence for each view. Padding and dropped tokens do not count.
     """
@@ -41,14 +42,13 @@ class BalancedModel:
         whole = packed.read_everywhere()
         return self._keeping(packed.readers, lambda: self._model.packed_hidden_states(whole, images))
 
-    def take_loss(self) -> Tensor:
-        """The loss of all tokens since the last call, a number: about experts_per_token if the load is even.
+    def loss(self) -> Tensor:
+        """The loss of all tokens, a number: about experts_per_token if the load is even.
 
         It is the number of experts times the sum, over experts, of the share of tokens that an expert gets and the mean
         probability that the router gives it, both over all layers together.
         """
-        kept, self._kept = self._kept, []
-        sums = [self._sums(logits, weights) for logits, weights in kept]
+        sums = [self._sums(logits, weights) for logits, weights in self._kept]
         tokens, probabilities, total = (torch.stack(each).sum(dim=0) for each in zip(*sums, strict=True))
         loss: Tensor = len(tokens) * (tokens / total * probabilities / total).sum()
         return loss

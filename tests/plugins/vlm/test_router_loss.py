@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,29 @@ def test_it_is_transformers_own_over_the_tokens_of_every_view(
         torch.testing.assert_close(value.grad, wanted.grad, atol=1e-4 * float(wanted.grad.abs().max()), rtol=0)
     with torch.no_grad():
         assert scorer(batch).router_aux_loss is None
+
+
+def test_a_forward_that_fails_leaves_nothing_in_the_loss_of_the_next(tmp_path: Path, photographs: Path) -> None:
+    """As one does that has too little memory: some views are computed, then one is not."""
+    folder = build_vlm("qwen3_vl_moe", tmp_path)
+    data, made = examples("qwen3_vl_moe", photographs), adapter("qwen3_vl_moe", folder)
+    builder = BatchBuilder(made.encoder(), VIEWS, {}, (), 10**9, 0)
+    batch, other = (builder.build(data, [row], epoch=0) for row in (0, 1))
+    model = made.load(Placement())
+    scorer = Scorer(model, TermInputs(tuple(VIEWS)), options=PLAIN, balanced=True)
+    expected = scorer(batch).router_aux_loss
+    calls = count()
+
+    def fail_at_the_second(module: nn.Module, inputs: object) -> None:
+        if next(calls):
+            raise MemoryError
+
+    hook = model.layers()[-1].register_forward_pre_hook(fail_at_the_second)
+    with pytest.raises(MemoryError):
+        scorer(other)
+    hook.remove()
+    assert next(calls) == 2
+    assert scorer(batch).router_aux_loss.equal(expected)
 
 
 def test_where_it_has_no_place_it_is_refused_before_weights_are_read(tmp_path: Path) -> None:
