@@ -12,7 +12,7 @@ from typing import Any, TypeGuard, get_args
 from mdpo_core.errors import Problem, blame_on, shown
 from mdpo_core.interfaces.model import Encoder
 from mdpo_core.types.example import Begun, Box, Example, ExampleField, Turn
-from mdpo_core.types.marks import IMAGE_MARK, count_marks
+from mdpo_core.types.marks import IMAGE_MARK, MARK, count_marks
 
 # What remains of text that was read in another encoding: zeros of UTF-16, control characters in place of the quotation
 # marks of cp1252, halves of characters (surrogates).
@@ -81,9 +81,8 @@ def _beginning_problems(example: Example) -> Iterator[str]:
     begun = example.begun
     if begun is None:
         return
-    if count_marks(begun.text):
-        yield f"the beginning of the answer contains an {IMAGE_MARK} mark; only prompts may contain one"
     first = {name: _texts(response)[0] for name, response in example.responses.items() if response}
+    yield from _marks_of_beginning(begun, first)
     if not begun.text.strip():
         return
     yield from (
@@ -96,6 +95,29 @@ def _beginning_problems(example: Example) -> Iterator[str]:
             "every response starts with the beginning of the answer, which would stand there twice; remove it from the "
             "responses, or, if they are whole answers, read them without a beginning (the reader's option `beginning`)"
         )
+
+
+def _marks_of_beginning(begun: Begun, responses: Mapping[str, str]) -> Iterator[str]:
+    """Marks in the beginning, in its joint, and where a response follows; those of the response itself are not."""
+    for what, text in (
+        ("the beginning of the answer", begun.text),
+        ("the joint behind the beginning of the answer", begun.joint),
+    ):
+        if (mark := _mark_in(text)) is not None:
+            yield f"{what} contains {mark} mark; only prompts may contain one"
+            return
+    for name, text in responses.items():
+        if _mark_in(text) is None and (mark := _mark_in(begun.followed_by(text))) is not None:
+            yield (
+                f"the beginning of the answer and the response '{name}' make {mark} mark where they meet; only prompts "
+                "may contain one: write a backslash before it if the word is meant"
+            )
+
+
+def _mark_in(text: str) -> str | None:
+    """The first mark of a picture or a video in a text, with its article."""
+    found = MARK.search(text)
+    return None if found is None else f"{'an' if found[0] == IMAGE_MARK else 'a'} {found[0]}"
 
 
 def _repeats(text: str, begun: Begun) -> bool:

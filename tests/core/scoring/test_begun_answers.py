@@ -266,6 +266,20 @@ def test_whole_answer_of_a_model_keeps_its_sentences(begun: Begun | None, qwen: 
     ("changes", "said"),
     [
         ({"begun": Begun("<image> A boat.")}, "the beginning of the answer contains an <image> mark"),
+        ({"begun": Begun("A <video> boat.")}, "the beginning of the answer contains a <video> mark"),
+        (
+            {"begun": Begun("A boat.", "\n<image>\n")},
+            "the joint behind the beginning of the answer contains an <image> mark",
+        ),
+        (
+            {"begun": Begun("A tag: <ima", ""), "responses": {"chosen": "ge>.", "rejected": "No."}},
+            "the beginning of the answer and the response 'chosen' make an <image> mark where they meet; only prompts",
+        ),
+        (
+            {"begun": Begun("A tag: <", "vid"), "responses": {"chosen": "No.", "rejected": "eo>."}},
+            "the response 'rejected' make a <video> mark where they meet",
+        ),
+        ({"begun": Begun("A tag: \\<ima", ""), "responses": {"chosen": "ge>.", "rejected": "No."}}, None),
         ({"begun": Begun("A \x00boat.")}, "the beginning of the answer contains '\\x00', a control character"),
         ({"begun": Begun("A dog sleeps.")}, "the response 'rejected' is the beginning of the answer once more"),
         ({"begun": "A boat."}, "begun is the str 'A boat.'; it must be a Begun or None"),
@@ -281,6 +295,14 @@ def test_whole_answer_of_a_model_keeps_its_sentences(begun: Begun | None, qwen: 
 def test_wrong_beginnings_have_a_sentence(changes: dict[str, Any], said: str | None) -> None:
     found = problems_of_row(replace(ROW, **changes))
     assert any(said in each for each in found) if said else found == []
+
+
+def test_special_token_across_the_joint_is_refused_as_in_a_response(qwen: Path) -> None:
+    encoder = adapter("qwen2_vl", qwen).encoder()
+    row = replace(ROW, begun=Begun("A tag: <|vision", ""), responses={"chosen": "_start|>.", "rejected": "No."})
+    assert problems_of_row(row) == []
+    with pytest.raises(DataError, match=r"chosen: the response contains .*<\|vision_start\|>"):
+        encode_response(encoder, row, "chosen")
 
 
 @pytest.mark.parametrize(
