@@ -21,12 +21,14 @@ class ModelSummary:
     """What an adapter knows of a model that it was not configured for.
 
     ``about``: the model in a few words. ``prompts``: the option of this name with which it reads the prompts.
-    ``is_made_for_it``: False if the adapter reads models of any family, so that others may fit better.
+    ``is_made_for_it``: False if the adapter reads models of any family, so that others may fit better. ``offer``: an
+    option that a user may want, such as ``"key: value   # what it does"``; it is a comment in the recipe.
     """
 
     about: str
     prompts: Literal["ready", "chat"]
     is_made_for_it: bool = True
+    offer: str = ""
 
 
 class ModelAdapter(Component):

@@ -33,7 +33,7 @@ from mdpo_vlm.families import FAMILIES, Family, Recurrent, VideoInput
 from mdpo_vlm.files.folder import read_json
 from mdpo_vlm.files.known import require_known
 from mdpo_vlm.files.recognition import prompts_for
-from mdpo_vlm.loading.merged import described
+from mdpo_vlm.loading.merged import described, offer_for
 from mdpo_vlm.originals.adapter import OriginalsAdapter
 from mdpo_vlm.originals.checkpoint_layout import CheckpointLayout
 
@@ -83,7 +83,7 @@ class ChatVlm(TransformersAdapter):
             require_known(folder / "config.json")
             return None
         about = f"a model of the type {model_type}" + ("" if is_known else ", a family that nobody has tested here")
-        return ModelSummary(about, prompts_for(folder, ready=ready), is_made_for_it=False)
+        return ModelSummary(about, prompts_for(folder, ready=ready), is_made_for_it=False, offer=offer_for(path))
 
 
 @hookimpl

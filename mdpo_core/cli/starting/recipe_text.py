@@ -75,6 +75,7 @@ def recipe_text(plan: Plan, look: Measured | None = None) -> str:
         "about": plan.model.about,
         "adapter": plan.adapter,
         "path": one_line(plan.path),
+        "offer": plan.model.offer and f"\n  # {plan.model.offer}",
         "prompts": plan.model.prompts,
         "prompts_mean": _PROMPTS[plan.model.prompts],
         "max_length": str(_limit(longest, None if look is None else look.max_positions)),

@@ -23,6 +23,9 @@ from mdpo_vlm.files.kept import cache, digest_of, kept
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
 # Raise this number whenever merging changes.
 _VERSION = 2
+_OFFER = (
+    "continue_lora: true   # trains the adapter itself on, and does not merge it; lora is then what the adapter has"
+)
 
 
 def is_peft_folder(folder: Path) -> bool:
@@ -138,3 +141,8 @@ def described(path: str) -> Path:
     """The folder whose ``config.json`` says what the model at ``path`` is; merges nothing."""
     folder = find_folder(path)
     return base_folder(folder) if is_peft_folder(folder) else folder
+
+
+def offer_for(path: str) -> str:
+    """The option for an adapter at ``path`` that `mdpo new-recipe` offers; empty for a model."""
+    return _OFFER if is_peft_folder(find_folder(path)) else ""

@@ -12,7 +12,7 @@ from mdpo_vlm.adapter import TransformersAdapter
 from mdpo_vlm.files.folder import read_json
 from mdpo_vlm.files.recognition import prompts_for
 from mdpo_vlm.files.traits import TRAITS
-from mdpo_vlm.loading.merged import described
+from mdpo_vlm.loading.merged import described, offer_for
 from mdpo_vlm.originals.checkpoint_layout import CheckpointLayout, Original
 
 if TYPE_CHECKING:
@@ -59,13 +59,15 @@ class OriginalsAdapter(TransformersAdapter):
         folder = described(path)
         config = read_json(folder / "config.json")
         if config.get("model_type") in cls.made_for and "text_config" in config:
-            return ModelSummary(f"a model of the type {config['model_type']}", prompts_for(folder, ready=ready))
+            about = f"a model of the type {config['model_type']}"
+            return ModelSummary(about, prompts_for(folder, ready=ready), offer=offer_for(path))
         named = config.get(cls.layout.key)
         names = named if isinstance(named, list) else [named]
         if not any(name in cls.layout.languages for name in names):
             return None
         # The conversion gives every such model the template of its instruction tuning.
-        return ModelSummary(f"{cls.__name__} as its authors published it", "ready" if ready else "chat")
+        about = f"{cls.__name__} as its authors published it"
+        return ModelSummary(about, "ready" if ready else "chat", offer=offer_for(path))
 
     def check_files(self) -> None:
         self.require_model_type("llava")

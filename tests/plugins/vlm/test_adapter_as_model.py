@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from support.builders.small_vlms import NIGHTLY, build_vlm
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from mdpo_core import DataError, ModelAdapter, Placement, component, load_recipe, run
+from mdpo_core import DataError, ModelAdapter, Placement, RecipeError, component, load_recipe, run
 from mdpo_core.cli import main
 
 
@@ -138,6 +139,24 @@ def test_a_new_recipe_names_the_adapter(tuned: Path, pairs: Path, photographs: P
     model = load_recipe(tmp_path / "my.yaml").model
     assert isinstance(model, TransformersAdapter)
     assert model.folder().parent.name == "merged"
+
+
+def test_a_new_recipe_offers_to_train_the_adapter_itself_on(
+    base: Path, tuned: Path, pairs: Path, photographs: Path, tmp_path: Path
+) -> None:
+    mine = tmp_path / "my.yaml"
+    words = ["--data", pairs, "--images", photographs, "--out", mine, "--model"]
+    assert main(["new-recipe", *map(str, words), str(tuned)]) == 0
+    written = mine.read_text()
+    mine.write_text(written.replace("  # continue_lora: true", "  continue_lora: true"))
+    with pytest.raises(RecipeError, match=r"write {rank: 4, alpha: 16, targets") as caught:
+        load_recipe(mine).model.check()
+    [vision, language] = re.findall(r"write (\{.*\})$", str(caught.value), re.MULTILINE)
+    load_recipe(mine, [f"model.lora={language}", f"model.parts.vision={vision}"]).model.check()
+
+    mine.unlink()
+    assert main(["new-recipe", *map(str, words), str(base)]) == 0
+    assert "continue_lora" not in mine.read_text()
 
 
 def test_a_run_begins_at_the_adapter_and_its_export_loads_in_peft(
