@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, NoReturn
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 # A process may wait long for another one that reads data or exports a model. The heartbeat notices if that one died.
 _COLLECTIVE_TIMEOUT = timedelta(days=7)
 _MEETING_TIMEOUT = timedelta(minutes=10)
+_ANSWER_TIME = 30.0  # seconds that the store has to say who reports an error
 _REPORT_TIME = 2.0  # seconds in which the other processes can still ask the store who reports an error
 
 # The environment variable that names the file through which the processes of one machine meet (see `launcher`).
@@ -133,15 +135,24 @@ def leave(code: int) -> NoReturn:
 
 
 def is_first_to_fail() -> bool:
-    """Whether this process has to report why the run ends. Exactly one of several does: the first to ask."""
-    if _store is None:
+    """Whether this process has to report why the run ends. Exactly one of several does: the first to ask.
+
+    If the store is lost or does not answer, each process reports.
+    """
+    store, rank = _store, str(current_world().rank)
+    if store is None:
         return True
-    rank = str(current_world().rank)
-    try:
-        return bool(_store.compare_set("mdpo/failed", "", rank).decode() == rank)
-    except RuntimeError:
-        # The store itself is lost, so each process reports.
-        return True
+    reporters = [rank]
+
+    def ask() -> None:
+        with suppress(RuntimeError):
+            reporters.append(store.compare_set("mdpo/failed", "", rank).decode())
+
+    # The store's own time limit does not end this call: without it, a machine that is off keeps the process forever.
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(_ANSWER_TIME)
+    return reporters[-1] == rank
 
 
 def _is_lost_connection(error: RuntimeError) -> bool:
