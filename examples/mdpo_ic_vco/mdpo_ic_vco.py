@@ -1,4 +1,5 @@
 import random
+import re
 from dataclasses import replace
 from itertools import count
 from math import log
@@ -9,12 +10,20 @@ from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 
 from mdpo_core import IMAGE_MARK, MARK, Corruption, Loss, Scores, View, hookimpl
 
+# What stands behind the question in a ready-made prompt: the end of its turn, and the call for an answer.
+CALL = re.compile(
+    r"(?:\s*(?:<\|[^|<>]*\|>(?:assistant|model)?|<(?:start|end)_of_turn>(?:model)?|</s>|\[/INST\]|"
+    r"(?:###\s*)?\b(?:assistant|gpt|answer):))*\s*$",
+    re.IGNORECASE,
+)
+
 
 class BothImages(Corruption):
     """Show a row's picture and another one in one prompt, and ask about one of the two (IC-VCO, arXiv:2605.31312).
 
     A draw from the row's id says which of them is the first, so that both questions show them in one order. The
-    question is a turn of the user's: for ``model.prompts: chat``.
+    sentence stands behind the question, also in a ready-made prompt. Of more than two pictures, it names the first ones
+    or the last ones; frames of videos count, too.
     """
 
     picture: str = Field(description="name of the other image, as in the reader's option other_images")
@@ -26,7 +35,8 @@ class BothImages(Corruption):
     def apply(self, example, rng, data):
         others = example.other_images[self.picture]
         swapped = random.Random(example.id).random() < 0.5
-        which = "first" if (self.about == "own") != swapped else "second"
+        counts = (len(example.images), len(others))
+        asked = _asked(counts[self.about == "other"], (self.about == "own") != swapped, is_one_of_two=counts == (1, 1))
         images = (*others, *example.images) if swapped else (*example.images, *others)
         place, numbers = 0 if swapped else example.num_marks - 1, count()
         marks = IMAGE_MARK * (1 + len(others))
@@ -35,7 +45,7 @@ class BothImages(Corruption):
         )
         before = len(others) if swapped else 0
         videos = tuple(range(video.start + before, video.stop + before) for video in example.videos)
-        prompt = _followed(shown.prompt, f" Answer based on the {which} image.")
+        prompt = _followed(shown.prompt, f" Answer based on the {asked}.")
         return replace(shown, prompt=prompt, images=images, videos=videos)
 
     @classmethod
@@ -45,9 +55,17 @@ class BothImages(Corruption):
         check_corruption(cls(picture="other", about="other"), varies=False)
 
 
+def _asked(count, comes_first, is_one_of_two):
+    if is_one_of_two:
+        return "first image" if comes_first else "second image"
+    of_several = f"{count} images" if count > 1 else "image"
+    return f"{'first' if comes_first else 'last'} {of_several}"
+
+
 def _followed(prompt, question):
     if isinstance(prompt, str):
-        return prompt + question
+        end = CALL.search(prompt).start()
+        return prompt[:end] + question + prompt[end:]
     *turns, last = prompt
     return (*turns, replace(last, text=last.text + question))
 

@@ -96,6 +96,55 @@ def test_both_pictures_are_asked_about_in_one_order(name: str, cls: str) -> None
     assert orders == {"own", "other"}
 
 
+@pytest.mark.parametrize(("num_own", "num_others"), [(2, 1), (1, 2), (3, 2)])
+def test_several_pictures_are_asked_about_by_their_places(num_own: int, num_others: int) -> None:
+    from PIL.Image import new
+
+    made = module_of("mdpo_ic_vco").BothImages
+    own = tuple(new("RGB", (2, 2)) for _ in range(num_own))
+    others = tuple(new("RGB", (3, 3)) for _ in range(num_others))
+    words = {1: "image", 2: "2 images", 3: "3 images"}
+    for number in range(8):
+        row = Example(str(number), "<image>" * num_own + " What?", {}, own, other_images={"other": others})
+        for about, asked in (("own", own), ("other", others)):
+            shown = made(picture="other", about=about).apply(row, None, ())
+            where = "first" if shown.images[: len(asked)] == asked else "last"
+            assert shown.prompt.endswith(f" What? Answer based on the {where} {words[len(asked)]}.")
+            assert shown.num_marks == len(shown.images)
+
+
+@pytest.mark.parametrize(
+    ("before", "behind"),
+    [
+        ("USER: <image>\nWhat?", " ASSISTANT:"),
+        ("[INST] <image>\nWhat?", " [/INST]"),
+        ("<|im_start|>user\n<image>What?", "<|im_end|>\n<|im_start|>assistant\n"),
+        ("<|user|>\n<image>What?", "<|end|>\n<|assistant|>\n"),
+        ("<image>What?", "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"),
+        ("<start_of_turn>user\n<image>What?", "<end_of_turn>\n<start_of_turn>model\n"),
+        ("<image>Who is the assistant?", ""),
+    ],
+)
+def test_a_ready_made_prompt_asks_within_its_question(before: str, behind: str) -> None:
+    from PIL.Image import new
+
+    made = module_of("mdpo_ic_vco").BothImages(picture="other")
+    row = Example("1", before + behind, {}, (new("RGB", (2, 2)),), other_images={"other": (new("RGB", (3, 3)),)})
+    shown = made.apply(row, None, ()).prompt
+    assert shown.startswith(before.replace("<image>", "<image><image>"))
+    assert shown.endswith(f" image.{behind}")
+
+
+def test_ic_vco_runs_with_ready_made_prompts(llava: Path, photographs: Path, tmp_path: Path) -> None:
+    names = sorted(file.name for file in photographs.iterdir())
+    answers = dict(zip(("chosen", "rejected"), ANSWERS, strict=False))
+    row = {"img_path": names[0], "other_path": names[1], "prompt": PROMPT, **answers}
+    changes = ["model.prompts=ready", "data.marks=as_written"]
+    first, second = first_and_second("mdpo_ic_vco", row, llava, photographs, tmp_path, *changes)
+    assert first["loss"] == pytest.approx(2.5 * math.log(2), abs=1e-5)
+    assert second["loss"] < first["loss"]
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("component", ["mdpo_p2_dpo.P2DPO", "mdpo_ic_vco.ICVCO", "mdpo_ic_vco.BothImages"])
 def test_methods_keep_their_contracts(component: str, tmp_path: Path) -> None:
@@ -109,7 +158,9 @@ def test_p2_dpo_refuses_a_score_that_is_no_positive_number() -> None:
         loss.check_columns(Scores.of_columns("1", {"crop_score": 0.3, "image_score": 0.0}))
 
 
-def first_and_second(name: str, row: Mapping[str, Any], llava: Path, photographs: Path, folder: Path) -> list[Any]:
+def first_and_second(
+    name: str, row: Mapping[str, Any], llava: Path, photographs: Path, folder: Path, *more: str
+) -> list[Any]:
     (folder / "rows.jsonl").write_text(json.dumps(row) + "\n")
     changes = [
         f"model.path={llava}",
@@ -120,6 +171,7 @@ def first_and_second(name: str, row: Mapping[str, Any], llava: Path, photographs
         "train.learning_rate=1.0e-2",
         "backend={backend: local, precision: fp32}",
         f"output.dir={folder / 'run'}",
+        *more,
     ]
     recipe = load_recipe(EXAMPLES / name / "recipe.yaml", changes, plugins=[EXAMPLES / name / f"{name}.py"])
     return list(records(run(recipe).run_dir))[:2]
