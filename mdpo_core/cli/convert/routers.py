@@ -10,9 +10,11 @@ from typing import Any
 from mdpo_core.cli.convert.draft import Draft
 from mdpo_core.cli.convert.options import Options
 from mdpo_core.cli.convert.parts import adapter_of
+from mdpo_core.errors import DataError
 from mdpo_core.interfaces.adapter import ModelAdapter
 from mdpo_core.registry.discovery import make_component
 
+_TAKES_EXPERTS = "chat_vlm"  # of the adapters that a name on the hub tells, the only one whose models may have experts
 _OPTION, _SWITCH = "router_aux_loss_coef", "output_router_logits"
 _HOW = f"the recipe has no such loss: train.{_OPTION} adds it"
 
@@ -22,17 +24,32 @@ def put_default_balance(draft: Draft, options: Options, model: str) -> None:
 
     ``model``: the option that names the model.
     """
-    if options.given(_OPTION):
-        return
     path = options.text(model)
-    if not path or not Path(path).is_dir():
+    adapter = adapter_of(path)
+    if options.given(_OPTION) or (path and adapter != _TAKES_EXPERTS and not Path(path).is_dir()):
+        return
+    folder = _folder(path)
+    if folder is None:
         draft.note(
             f"{_OPTION}: not given, so TRL takes that of the model's config.json if the model is a mixture of experts; "
             f"{_HOW}"
         )
         return
-    text = next(_sections(_config(Path(path))), {})
-    _put(draft, text.get(_OPTION), _has_routers(path), options.truth("torch_compile"))
+    text = next(_sections(_config(folder)), {})
+    _put(draft, text.get(_OPTION), _has_routers(adapter, folder), options.truth("torch_compile"))
+
+
+def _folder(path: str) -> Path | None:
+    """The folder with the model's config.json: the model's own, or that of the hub's cache; None if it is not here."""
+    if not path or Path(path).is_dir():
+        return Path(path) if path else None
+    from huggingface_hub import try_to_load_from_cache
+
+    try:
+        found = try_to_load_from_cache(path, "config.json")
+    except ValueError:  # no name that the hub could have
+        return None
+    return Path(found).parent if isinstance(found, str) else None
 
 
 def _put(draft: Draft, weight: Any, has_routers: bool, compiled: bool) -> None:
@@ -52,10 +69,13 @@ def _put(draft: Draft, weight: Any, has_routers: bool, compiled: bool) -> None:
         draft.put("train", _OPTION, weight, "of the model's config.json, as TRL does by default")
 
 
-def _has_routers(path: str) -> bool:
-    adapter = make_component("adapter", adapter_of(path), path=path)
+def _has_routers(name: str, folder: Path) -> bool:
+    adapter = make_component("adapter", name, path=str(folder))
     assert isinstance(adapter, ModelAdapter)
-    return adapter.has_routers
+    try:
+        return adapter.has_routers
+    except DataError:  # a model that mdpo refuses, which `mdpo check` tells
+        return False
 
 
 def _config(folder: Path) -> Any:

@@ -85,6 +85,29 @@ def test_a_model_that_is_not_here_may_be_a_mixture_of_experts(model: str, tmp_pa
     assert weight_and_notes(tmp_path, model, {"router_aux_loss_coef": 0.0}) == (None, [])
 
 
+@pytest.mark.parametrize(
+    ("family", "value", "expected"),
+    [("qwen3_vl", None, None), ("qwen3_vl_moe", 0.25, 0.25), ("qwen3_vl_moe", 0.0, None)],
+)
+def test_a_model_of_the_hub_is_judged_by_its_file_in_the_cache(
+    family: str, value: float | None, expected: float | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = build_vlm(family, tmp_path / "model")
+    if value is not None:
+        set_in_config(folder, value)
+    cached = tmp_path / "hub" / "models--some--model"
+    for name, text in (("refs/main", "1a"), ("snapshots/1a/config.json", (folder / "config.json").read_text())):
+        (cached / name).parent.mkdir(parents=True)
+        (cached / name).write_text(text)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    assert weight_and_notes(tmp_path, "some/model", {}) == (expected, [])
+
+
+@pytest.mark.parametrize("model", ["BAAI/Bunny-v1_0-3B", "liuhaotian/llava-v1.5-7b"])
+def test_families_without_experts_need_no_words(model: str, tmp_path: Path) -> None:
+    assert weight_and_notes(tmp_path, model, {}) == (None, [])
+
+
 def test_a_model_without_routers_needs_no_words(tmp_path: Path) -> None:
     assert weight_and_notes(tmp_path, build_vlm("qwen3_vl", tmp_path / "model"), {}) == (None, [])
 
