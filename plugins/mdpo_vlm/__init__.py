@@ -53,7 +53,7 @@ __all__ = [
 
 
 class ChatVlm(TransformersAdapter):
-    """Any vision-language model that transformers loads as `AutoModelForImageTextToText`, with its processor.
+    """Any `AutoModelForImageTextToText` of transformers, and Phi-4 multimodal, with its processor.
 
     docs/guides/models.md lists the families that we have tested, and what each can do.
     """

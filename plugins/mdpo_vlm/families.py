@@ -66,7 +66,8 @@ class Family:
     takes their names for those of experts, which it adapts instead. ``experts``: layers of the language model are
     mixtures of experts. ``cross_attention``: pictures enter as states that layers of their own read, as in Llama 3.2
     Vision; its prompts have one token for each picture. ``projects_itself``: the whole model applies the projector, and
-    has no model inside without a head, as Llama 4.
+    has no model inside without a head, as Llama 4. ``embeds_images``: the embedding puts features into the text by
+    itself, as in Phi-4 multimodal.
     """
 
     separate: str = ""
@@ -88,6 +89,7 @@ class Family:
     experts: bool = False
     cross_attention: bool = False
     projects_itself: bool = False
+    embeds_images: bool = False
 
     @property
     def has_mrope(self) -> bool:
@@ -169,6 +171,12 @@ FAMILIES: Mapping[str, Family] = {
     "ovis2": _ANY_CAUSAL,
     "deepseek_vl": Family(language=_CAUSAL, idle=r"vision_model\.head\."),
     "video_llama_3": Family(language=_CAUSAL, reads_pixels=True),
+    "phi4_multimodal": Family(
+        projector=r"\.image_embed\.(img_projection|\w+_img_feature_extensor)|\.audio_embed\.",
+        idle=r"\.audio_embed\.",
+        reads_pixels=True,
+        embeds_images=True,
+    ),
     "mllama": Family(
         separate="its cross-attention shows all pictures of a row to all of its text, so a row has one prompt",
         cross_attention=True,
@@ -196,8 +204,6 @@ REFUSED: Mapping[str, str] = {
     "molmo2": "tokens around its images attend to one another, too, and only its tokenizer names them; Qwen3-VL "
     "(model_type qwen3_vl) is of its size",
     "perception_lm": f"{_TIMM}; InternVL (model_type internvl), which cuts tiles, too, does not",
-    "phi4_multimodal": "its embedding puts the features of images into the text by itself; InternVL (model_type "
-    "internvl) cuts tiles, too",
     "qwen3_omni_moe": "it also speaks; save its thinker apart (model_type qwen3_omni_moe_thinker), and train that",
     "gemma3n": f"{_TIMM}; Gemma 3 (model_type gemma3) does not",
 }

@@ -22,7 +22,7 @@ REST = (
     *("llava", "internvl", "idefics2", "idefics3", "smolvlm", "glm4v", "gemma4", "mistral3"),
     *("aya_vision", "ovis2", "deepseek_vl", "video_llama_3"),
     *("llava_next_video", "qwen2_vl", "minicpmv4_6", "glm46v"),
-    *("cohere2_vision", "lfm2_vl", "gemma4_unified", "kimi_k25"),
+    *("cohere2_vision", "lfm2_vl", "gemma4_unified", "kimi_k25", "phi4_multimodal"),
 )
 CACHED = ["reference=cached", "scoring.activation_checkpointing=full"]
 

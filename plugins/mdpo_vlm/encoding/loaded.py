@@ -16,7 +16,7 @@ from mdpo_vlm.encoding.special_tokens import SpecialTokens
 from mdpo_vlm.encoding.template import ChatTemplate, has_template
 from mdpo_vlm.encoding.unusual_texts import UnusualTexts, UnusualTextsOption
 from mdpo_vlm.families import VideoInput
-from mdpo_vlm.files.config import embedding_rows
+from mdpo_vlm.files.config import embedding_rows, image_token_id
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Loaded:
     ) -> Loaded:
         """See `VlmEncoder`. ``video``: the model's own input of videos, if they use it. Raises `DataError`."""
         processor, config = load_processor(folder, model)
-        image_token: int = config.image_token_id
+        image_token: int = image_token_id(config)
         text = str(processor.tokenizer.decode([image_token]))
         # Other messages say more of an image token that is also the mark of an image.
         special = SpecialTokens(processor.tokenizer, allowed, text if text == processor.image_token else "")

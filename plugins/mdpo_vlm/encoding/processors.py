@@ -15,7 +15,7 @@ from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 
 from mdpo_vlm.encoding.settings import complete, require_bounded, require_sizes, require_types
 from mdpo_vlm.encoding.torchvision_only import image_processor_without_torchvision
-from mdpo_vlm.files.config import load_config
+from mdpo_vlm.files.config import image_token_id, load_config
 from mdpo_vlm.files.damage import reading
 from mdpo_vlm.files.folder import encoder_files, require_tokenizer, unfit
 from mdpo_vlm.files.known import require_known
@@ -88,7 +88,7 @@ def _vision_language_config(model: Path) -> PreTrainedConfig:
     if config.is_encoder_decoder:
         message = f"models of type '{config.model_type}' are encoder-decoders: they read a prompt apart from its answer"
         raise unfit(model / "config.json", f"{message}; mdpo trains models that read both as one text")
-    if getattr(config, "image_token_id", None) is None:
+    if image_token_id(config) is None:
         message = f"models of type '{config.model_type}' take no images, or have no image token"
         raise unfit(model / "config.json", message)
     return config
@@ -154,8 +154,9 @@ def _require_image_token(processor: ProcessorMixin, config: PreTrainedConfig, fo
         raise unfit(folder, f"the tokenizer has no image token {text!r}")
     # Gemma's processor names the token before an image; its tokenizer names the image token.
     token_id = processor.tokenizer.convert_tokens_to_ids(text)
-    if config.image_token_id not in (token_id, getattr(processor.tokenizer, "image_token_id", None)):
-        ids = f"{token_id} in the tokenizer and {config.image_token_id} in config.json"
+    of_model = image_token_id(config)
+    if of_model not in (token_id, getattr(processor.tokenizer, "image_token_id", None)):
+        ids = f"{token_id} in the tokenizer and {of_model} in config.json"
         raise unfit(folder, f"the image token is {ids}; they belong to different models")
 
 

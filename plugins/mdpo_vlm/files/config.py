@@ -81,13 +81,19 @@ def embedding_rows(text: PreTrainedConfig) -> int:
     return int(text.vocab_size) + (8 if text.model_type == "mllama_text_model" else 0)
 
 
+def image_token_id(config: PreTrainedConfig) -> Any:
+    """The token that stands for one feature of an image; None if the model has none. Phi-4's encoder names it."""
+    vision = getattr(config, "vision_config", None)
+    return getattr(config, "image_token_id", getattr(vision, "image_token_id", None))
+
+
 def _require_tokens(file: Path, config: PreTrainedConfig, text: PreTrainedConfig) -> None:
     """Raise `DataError` for a token that is not a row of the embedding."""
     rows = getattr(text, "vocab_size", None)
     if not isinstance(rows, int) or rows < 1:
         raise unfit(file, f"vocab_size is {rows!r}; it must be the number of rows of the embedding")
     rows = embedding_rows(text)
-    _require_rows(file, "the image token", getattr(config, "image_token_id", None), rows)
+    _require_rows(file, "the image token", image_token_id(config), rows)
     # torch counts negative rows from the end; old configurations have -1.
     _require_rows(file, "pad_token_id", getattr(text, "pad_token_id", None), rows, least=-1)
     generation = file.with_name("generation_config.json")
@@ -147,7 +153,7 @@ def require_same_kind(config: PreTrainedConfig, base: PreTrainedConfig, folder: 
     for name, found, wanted in (
         ("model_type", config.model_type, base.model_type),
         ("vocab_size", config.get_text_config().vocab_size, base.get_text_config().vocab_size),
-        ("the image token", getattr(config, "image_token_id", None), getattr(base, "image_token_id", None)),
+        ("the image token", image_token_id(config), image_token_id(base)),
     ):
         if found != wanted:
             message = f"{name} is {found!r}, but {wanted!r} in the recipe's model; it was not exported from a run of it"

@@ -28,7 +28,9 @@ def use_packed_attention(model: PreTrainedModel, *, windows: bool = False) -> No
     AttentionInterface.register(_IN_WINDOWS, _attend_in_windows)
     name = _IN_WINDOWS if windows else _NAME
     AttentionMaskInterface.register(name, sdpa_mask)
-    model.set_attn_implementation({"text_config": name})
+    # Of a language model without a configuration of its own (Phi-4's), the whole model's is meant, but no other part's.
+    of_text = "" if model.config.get_text_config() is model.config else "text_config"
+    model.set_attn_implementation({of_text: name})
 
 
 def _attend(

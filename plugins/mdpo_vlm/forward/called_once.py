@@ -126,11 +126,11 @@ def _keep_tokens(module: Any, *inputs: Any) -> Tensor:
     return features[None]
 
 
-def _attend(module: Any, *inputs: Tensor, **options: Any) -> tuple[Tensor, Tensor | None]:
+def _attend(module: Any, query: Tensor, *inputs: Tensor, **options: Any) -> tuple[Tensor, Tensor | None]:
     """The attention of torch, which takes the weight of its output layer (SigLIP's head)."""
-    nothing = inputs[0].new_zeros(module.embed_dim)
+    nothing = query.new_zeros(module.embed_dim)
     as_it_is = SimpleNamespace(weight=nothing.new_ones(module.embed_dim).diag(), bias=nothing)
-    attended, weights = type(module).forward(_With(module, out_proj=as_it_is), *inputs, **options)
+    attended, weights = type(module).forward(_With(module, out_proj=as_it_is), query, *inputs, **options)
     return module.out_proj(attended), weights
 
 

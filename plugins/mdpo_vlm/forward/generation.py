@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from mdpo_core import Decoding, EncodedImage, EncodedPrompt, current_world, device_of
 from mdpo_vlm.families import Family
+from mdpo_vlm.files.config import image_token_id
 from mdpo_vlm.forward.images import encode_images, model_inputs
 from mdpo_vlm.forward.positions import prompt_positions
 from mdpo_vlm.forward.videos import is_video
@@ -24,7 +25,7 @@ def generate(
     device, ends = device_of(base), end_tokens(base)
     token_ids, attention_mask = (part.to(device) for part in _left_padded(prompts))
     images = [{name: part.to(device) for name, part in image.items()} for each in prompts for image in each.images]
-    shown = (token_ids == base.config.image_token_id).long()
+    shown = token_ids.eq(image_token_id(base.config)).long()
     marked = {"image tokens": shown, "response tokens": torch.zeros_like(token_ids)}
     # Forget the value of an earlier call; transformers would use it for a prompt without images.
     getattr(base, "model", base).rope_deltas = None

@@ -17,6 +17,7 @@ from mdpo_vlm.families import Family
 from mdpo_vlm.forward.grids import read_grids
 from mdpo_vlm.forward.videos import as_image, grid_on_cpu, is_video
 from mdpo_vlm.forward.ways_in.cross_attention import cross_inputs, encode_pictures
+from mdpo_vlm.forward.ways_in.own_embedding import embedded_inputs, encode_tiles
 from mdpo_vlm.forward.ways_in.own_projector import encode_and_project, feature_inputs
 
 _INDICATORS = "visual_indicator_features"
@@ -42,6 +43,8 @@ def encode_images(base: PreTrainedModel, family: Family, images: Sequence[ImageI
         return encode_pictures(base, images)
     if family.projects_itself:
         return encode_and_project(base, images)
+    if family.embeds_images:
+        return encode_tiles(base, images)
     named = [as_image(image, family) for image in images]
     joined = {name: _joined(name, [image[name] for image in named], family) for name in named[0]}
     typed = {name: values.to(base.dtype) if values.is_floating_point() else values for name, values in joined.items()}
@@ -81,6 +84,8 @@ def model_inputs(
         return cross_inputs(base, token_ids, images)
     if not images:
         return {}
+    if family.embeds_images:
+        return embedded_inputs(images)
     if family.projects_itself:
         return feature_inputs(images)
     embedding = base.get_input_embeddings()

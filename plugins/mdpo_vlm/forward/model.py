@@ -26,6 +26,7 @@ from mdpo_core import (
     Routing,
 )
 from mdpo_vlm.families import Family
+from mdpo_vlm.files.config import image_token_id
 from mdpo_vlm.files.folder import encoder_files
 from mdpo_vlm.files.traits import TRAITS
 from mdpo_vlm.forward.attention import NO_MASK
@@ -34,6 +35,7 @@ from mdpo_vlm.forward.generation import generate
 from mdpo_vlm.forward.images import encode_images, model_inputs
 from mdpo_vlm.forward.positions import packed_positions, padded_positions
 from mdpo_vlm.forward.routers import routing
+from mdpo_vlm.forward.ways_in.own_embedding import take_features
 from mdpo_vlm.forward.ways_in.own_projector import decode
 from mdpo_vlm.parts.continued import has_start, only_start
 from mdpo_vlm.parts.lora import merged_lora, save_lora, set_lora_dropout
@@ -57,6 +59,8 @@ class VlmModel:
         open_calls(base.get_output_embeddings())
         if not family.projects_itself:
             open_calls(base.model)
+        if family.embeds_images:
+            take_features(base)
 
     @property
     def module(self) -> nn.Module:
@@ -108,7 +112,7 @@ class VlmModel:
         return hidden
 
     def _is_image_token(self, token_ids: Tensor) -> Tensor:
-        is_image_token: Tensor = token_ids == self._base.config.image_token_id
+        is_image_token: Tensor = token_ids == image_token_id(self._base.config)
         return is_image_token
 
     def _require_features(self, num_tokens: int, images: Sequence[EncodedImage]) -> None:

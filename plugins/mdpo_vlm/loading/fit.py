@@ -51,6 +51,8 @@ def require_fit(folder: Path, family: Family, encoder: VlmEncoder, processor: Pa
         _require_weights(folder, base)
     prompt = _trial(encoder, processor)
     _require_positions(folder, base, prompt)
+    if family.embeds_images:
+        _require_tiles(base, prompt.images[0], processor)
     if family is UNKNOWN or family.reads_pixels:
         return
     num_tokens, [inputs] = int((prompt.token_ids == encoder.image_token).sum()), prompt.images
@@ -65,6 +67,16 @@ def require_fit(folder: Path, family: Family, encoder: VlmEncoder, processor: Pa
         raise unfit(processor, f"{num_tokens} image tokens for {num_features} image features{sizes}; {_HINT}")
     if encoder.shows_videos:
         _require_video_fits(base, family, encoder, processor)
+
+
+def _require_tiles(base: PreTrainedModel, inputs: ImageInputs, processor: Path) -> None:
+    """Raise `DataError` if pictures are cut into tiles of another size than the model's (Phi-4)."""
+    vision = base.config.vision_config
+    made = inputs["image_pixel_values"].shape[-1], inputs["image_attention_mask"].shape[-1]
+    taken = vision.crop_size, vision.image_size // vision.patch_size
+    if made != taken:
+        found, wanted = (f"{pixels} pixels and {patches} patches" for pixels, patches in (made, taken))
+        raise unfit(processor, f"it cuts tiles whose sides have {found}, and the model's have {wanted}; {_HINT}")
 
 
 def _require_video_fits(base: PreTrainedModel, family: Family, encoder: VlmEncoder, processor: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForImageTextToText, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.integrations import is_deepspeed_zero3_enabled
 from transformers.utils.logging import disable_progress_bar
 
@@ -18,6 +18,7 @@ from mdpo_vlm.files.config import load_config, ties_head
 from mdpo_vlm.files.damage import reading, require_whole
 from mdpo_vlm.files.folder import model_files, unfit
 from mdpo_vlm.files.numbers import require_numbers
+from mdpo_vlm.loading.doors import auto_class
 from mdpo_vlm.loading.quantized import loading_options
 from mdpo_vlm.loading.split_weights import import_parts, shapes_before_splitting
 
@@ -53,7 +54,7 @@ def _from_pretrained(folder: Path, placement: Placement, **options: Any) -> PreT
         torch.random.fork_rng(devices=[]),
         _without_load_report(),
     ):
-        base, report = AutoModelForImageTextToText.from_pretrained(
+        base, report = auto_class(config).from_pretrained(
             staged,
             dtype=getattr(torch, placement.dtype),
             output_loading_info=True,

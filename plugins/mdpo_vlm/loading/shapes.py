@@ -8,13 +8,14 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModelForImageTextToText, PretrainedConfig, PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from mdpo_core import Depth
 from mdpo_vlm.files.config import load_config, ropes, ties_head
 from mdpo_vlm.files.damage import reading
 from mdpo_vlm.files.folder import has_weights, weight_files
 from mdpo_vlm.files.stored import stored_tensors
+from mdpo_vlm.loading.doors import auto_class
 
 _SECONDS = 15.0
 _LARGEST_FACTOR = 10**4
@@ -75,7 +76,7 @@ def without_weights(folder: Path, dtype: str = "float32", depth: int | None = No
     if depth is not None:
         _shorten(config.get_text_config(), depth)
     with reading(folder / "config.json", "transformers cannot build its model", [], _SECONDS), torch.device("meta"):
-        model: PreTrainedModel = AutoModelForImageTextToText.from_config(
+        model: PreTrainedModel = auto_class(config).from_config(
             config, trust_remote_code=False, dtype=getattr(torch, dtype)
         )
         model.tie_weights()

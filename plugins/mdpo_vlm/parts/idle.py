@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 import re
 from functools import lru_cache
+from typing import Any
 
 import torch
-from transformers import PreTrainedModel
+from transformers import AttentionInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from mdpo_vlm.families import Family
 from mdpo_vlm.parts.names import image_encoder
+
+# transformers makes no mask for attention of this name. To make one (Phi-4's), it reads values, and there are none.
+_UNMASKED = "mdpo_unmasked"
 
 
 def idle_parameters(base: PreTrainedModel, family: Family) -> set[str]:
@@ -18,10 +23,11 @@ def idle_parameters(base: PreTrainedModel, family: Family) -> set[str]:
     encoder = image_encoder(base)
     prefix = next(name for name, module in base.named_modules() if module is encoder)
     above: frozenset[str] = frozenset()
-    if hasattr(base.config, "vision_feature_layer"):
-        layers = base.config.vision_feature_layer
+    vision: Any = getattr(base.config, "vision_config", None)
+    layers = getattr(base.config, "vision_feature_layer", getattr(vision, "feature_layer", None))
+    if layers is not None:
         wanted = (layers,) if isinstance(layers, int) else tuple(layers)
-        config = base.config.vision_config.to_json_string(use_diff=False)
+        config = vision.to_json_string(use_diff=False)
         above = _above_features(type(encoder), config, wanted)  # type: ignore[arg-type]  # a class is hashable
     unused = {name for name, _ in base.named_parameters() if re.search(family.idle, name)}
     return unused | {f"{prefix}.{name}" for name in above}
@@ -34,6 +40,8 @@ def _above_features(kind: type[PreTrainedModel], config: str, layers: tuple[int,
     A copy of the encoder on the meta device finds them, so it does not matter where a backend has put the weights.
     """
     settings = kind.config_class.from_dict(json.loads(config))
+    AttentionInterface.register(_UNMASKED, sdpa_attention_forward)
+    settings._attn_implementation = _UNMASKED
     with torch.device("meta"):
         tower = kind(settings)
         pixels = torch.empty(1, settings.num_channels, *_size(settings.image_size))

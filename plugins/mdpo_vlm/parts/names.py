@@ -11,6 +11,9 @@ from transformers import PreTrainedModel
 from mdpo_core import Part
 from mdpo_vlm.families import Family
 
+# Gemma 4 embeds patches without an encoder; Phi-4's encoder is inside its embedding.
+_OTHER_NAMES = ("model.embed_vision", "model.embed_tokens_extend.image_embed.img_processor")
+
 
 class PartNames:
     """Finds the part of a parameter by its full name: vision, language, or (all others) the projector."""
@@ -22,15 +25,20 @@ class PartNames:
 
     def part_of(self, name: str) -> Part:
         """The part that the parameter with this full name belongs to."""
+        if re.search(self._projector, name):
+            return "projector"
         if name.startswith(self._vision):
-            return "projector" if re.search(self._projector, name) else "vision"
+            return "vision"
         return "language" if name.startswith(self._language) else "projector"
 
 
 def image_encoder(base: PreTrainedModel) -> nn.Module:
-    """The vision encoder: a module that a family's models name as most do, or the one that embeds patches (Gemma 4)."""
+    """The vision encoder: the module that transformers finds by its usual names, or one with a name of its family."""
     found: nn.Module = base.get_encoder("image")
-    return getattr(base.model, "embed_vision", found) if found is base else found
+    if found is not base:
+        return found
+    inside: dict[str, nn.Module] = dict(base.named_modules())
+    return next((inside[name] for name in _OTHER_NAMES if name in inside), found)
 
 
 def decoder_of(base: PreTrainedModel) -> Any:

@@ -11,20 +11,27 @@ from torch import Tensor, nn
 class Head(nn.Module):
     """As SigLIP's: a learned question to all patches."""
 
-    def __init__(self) -> None:
+    def __init__(self, by_name: bool) -> None:
         super().__init__()
+        self.by_name = by_name
         self.probe = nn.Parameter(torch.randn(1, 1, 8))
         self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
 
     def forward(self, states: Tensor) -> Tensor:
-        return self.attention(self.probe.expand(len(states), -1, -1), states, states)[0]  # type: ignore[no-any-return]
+        asked = self.probe.expand(len(states), -1, -1)
+        if self.by_name:
+            return self.attention(query=asked, key=states, value=states)[0]  # type: ignore[no-any-return]
+        return self.attention(asked, states, states)[0]  # type: ignore[no-any-return]
 
 
 @pytest.mark.parametrize("with_gradient", [True, False])
 @pytest.mark.parametrize("training", [True, False])
-def test_the_output_layer_of_attention_is_called_with_the_same_numbers(with_gradient: bool, training: bool) -> None:
+@pytest.mark.parametrize("by_name", [True, False])
+def test_the_output_layer_of_attention_is_called_with_the_same_numbers(
+    by_name: bool, training: bool, with_gradient: bool
+) -> None:
     torch.manual_seed(0)
-    head, states, calls = Head().train(training), torch.randn(3, 5, 8), []
+    head, states, calls = Head(by_name).train(training), torch.randn(3, 5, 8), []
     with torch.set_grad_enabled(with_gradient):
         expected = head(states)
         head.attention.out_proj.register_forward_hook(lambda *_: calls.append(1))

@@ -14,7 +14,7 @@ from support.effort import num_examples
 from support.oracles.plain_gradients import PlainModel, require_plain
 from support.oracles.plain_vlms import VIEWS, adapter, examples
 from torch import Tensor
-from transformers import AutoModelForImageTextToText
+from transformers import AutoModelForMultimodalLM
 
 from mdpo_core import Example, Placement
 from mdpo_core.data.encoding import BatchBuilder
@@ -61,7 +61,7 @@ def test_values_and_gradients_are_those_of_a_plain_forward_for_each(
     family: str, folder: Path, photographs: Path
 ) -> None:
     made = adapter(family, folder, freeze=())
-    model, plain = made.load(Placement()), AutoModelForImageTextToText.from_pretrained(folder).eval()
+    model, plain = made.load(Placement()), AutoModelForMultimodalLM.from_pretrained(folder).eval()
 
     @settings(max_examples=num_examples(1, 8), deadline=None)
     @given(pairs, st.sampled_from([None, 700]))

@@ -22,7 +22,7 @@ from support.oracles.plain_vlms import NATS, VIEWS, adapter, examples, gap, plai
 from support.oracles.support_matrix import line, needs, row
 from support.paths import ROOT
 from torch import nn
-from transformers import AutoConfig, AutoModelForImageTextToText, LlamaConfig
+from transformers import AutoConfig, AutoModelForMultimodalLM, LlamaConfig
 
 from mdpo_core import (
     IMAGE_MARK,
@@ -85,7 +85,7 @@ def test_the_support_matrix_says_what_was_tried(family: str, folder: Path, photo
 def test_generation_is_transformers_own(decoding: Decoding, family: str, folder: Path, photographs: Path) -> None:
     made, data = adapter(family, folder), examples(family, photographs)
     encoder, model = made.encoder(), made.load(Placement())
-    plain = AutoModelForImageTextToText.from_pretrained(folder).eval()
+    plain = AutoModelForMultimodalLM.from_pretrained(folder).eval()
     prompts = [encoder.encode_prompt(example) for example in data]
     # Drawn ones depend on the batch, so that only one alone can be compared.
     answers = model.generate(prompts, decoding) if decoding.temperature == 0 else model.generate(prompts[:1], decoding)
@@ -102,7 +102,7 @@ def test_generation_is_transformers_own(decoding: Decoding, family: str, folder:
 @pytest.mark.parametrize("family", FEW_FAMILIES, indirect=True)
 def test_the_contract_of_adapters_holds_with_lora(family: str, folder: Path, photographs: Path) -> None:
     def reload(exported: Path) -> nn.Module:
-        return PeftModel.from_pretrained(AutoModelForImageTextToText.from_pretrained(folder), exported)
+        return PeftModel.from_pretrained(AutoModelForMultimodalLM.from_pretrained(folder), exported)
 
     check_adapter(adapter(family, folder, lora=LORA), examples(family, photographs), reload)
 
@@ -110,14 +110,17 @@ def test_the_contract_of_adapters_holds_with_lora(family: str, folder: Path, pho
 @pytest.mark.parametrize("family", one_family_of_each_mechanism(pytest.mark.long), indirect=True)
 def test_the_contract_of_adapters_holds_for_all_parts(family: str, folder: Path, photographs: Path) -> None:
     made = adapter(family, folder, freeze=())
-    check_adapter(made, examples(family, photographs), AutoModelForImageTextToText.from_pretrained)
+    check_adapter(made, examples(family, photographs), AutoModelForMultimodalLM.from_pretrained)
 
 
 def test_every_parameter_is_in_the_part_that_its_name_says(family: str, folder: Path) -> None:
     parts = adapter(family, folder).load(Placement()).parts()
     assert all(parts.values())
-    assert all("language_model" in name or "text_model" in name or "lm_head" in name for name in parts["language"])
-    assert all("vision" in name or "visual" in name for name in parts["vision"])
+    language = ("language_model", "text_model", "lm_head")
+    if family == "phi4_multimodal":  # its language model is the whole one
+        language = ("model.layers.", "model.norm.", "embed_tokens.", "lm_head")
+    assert all(any(word in name for word in language) for name in parts["language"])
+    assert all(any(word in name for word in ("vision", "visual", "img_processor")) for name in parts["vision"])
     words = (
         "projector",
         "merger",
@@ -128,6 +131,8 @@ def test_every_parameter_is_in_the_part_that_its_name_says(family: str, folder: 
         "embed_vision",
         "audio",
         "visual_embeddings",
+        "img_projection",
+        "img_feature_extensor",
     )
     assert all(any(word in name for word in words) for name in parts["projector"])
 
@@ -336,7 +341,7 @@ def test_loading_sharded_checkpoint_takes_little_extra_memory(
     if hasattr(config.vision_config, "out_hidden_size"):
         config.vision_config.out_hidden_size = sizes["hidden_size"]
     with torch.device("meta"):
-        model = AutoModelForImageTextToText.from_config(config, dtype=torch.float16)
+        model = AutoModelForMultimodalLM.from_config(config, dtype=torch.float16)
     model = model.to_empty(device="cpu")
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.02)

@@ -10,7 +10,7 @@ from peft import PeftModel
 from support.builders.small_vlms import build_vlm, one_family_of_each_mechanism
 from support.oracles.plain_vlms import adapter, examples
 from torch import nn
-from transformers import AutoModelForImageTextToText
+from transformers import AutoModelForMultimodalLM
 
 from mdpo_core import RecipeError
 from mdpo_core.testing import check_adapter
@@ -34,7 +34,7 @@ def test_the_contract_of_adapters_holds(family: str, way: str, tmp_path: Path, p
         return
 
     def reload(exported: Path) -> nn.Module:
-        loaded: nn.Module = PeftModel.from_pretrained(AutoModelForImageTextToText.from_pretrained(folder), exported)
+        loaded: nn.Module = PeftModel.from_pretrained(AutoModelForMultimodalLM.from_pretrained(folder), exported)
         return loaded
 
     check_adapter(made, examples(family, photographs), reload)

@@ -30,7 +30,7 @@ class _Asked:
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> _Asked:
     asked = _Asked()
-    monkeypatch.setattr(pretrained.AutoModelForImageTextToText, "from_pretrained", asked.from_pretrained)
+    monkeypatch.setattr(AutoModelForImageTextToText, "from_pretrained", asked.from_pretrained)
     # Where weights already are on their device, nothing moves them.
     monkeypatch.setattr(nn.Module, "to", lambda *arguments: pytest.fail(f"moved: {arguments[1:]}"))
     return asked
@@ -51,7 +51,7 @@ def test_on_a_cpu_nothing_changes(asked: _Asked, llava: Path) -> None:
 def test_the_numbers_are_the_same_to_the_bit(dtype: Any, llava: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = pretrained.read_weights(llava, Placement("cpu", dtype))
     asked = _Asked()
-    monkeypatch.setattr(pretrained.AutoModelForImageTextToText, "from_pretrained", asked.from_pretrained)
+    monkeypatch.setattr(AutoModelForImageTextToText, "from_pretrained", asked.from_pretrained)
     placed = pretrained.read_weights(llava, Placement("cuda:1", dtype))
     assert asked.options["device_map"]
     tensors, wanted = (dict([*each.named_parameters(), *each.named_buffers()]) for each in (placed, plain))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AutoModelForImageTextToText, PreTrainedTokenizerFast
+from transformers import AutoModelForMultimodalLM, PreTrainedTokenizerFast
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from support.builders.small_llava import TEXT
@@ -79,12 +80,14 @@ def build_vlm(family: str, folder: Path, seed: int = 0) -> Path:
         part.vocab_size = len(tokenizer) - len(small.beyond)
     config.get_text_config().eos_token_id = tokenizer.convert_tokens_to_ids(small.end)
     torch.manual_seed(seed)
-    model = AutoModelForImageTextToText.from_config(config)
+    model = AutoModelForMultimodalLM.from_config(config)
     with torch.no_grad():
-        for parameter in model.parameters():
+        for name, parameter in model.named_parameters():
             # Logits of some size: with the usual tiny weights every answer is about as likely as any other. Nor may
             # a projector of zeros (Gemma 3's) hide the picture.
-            if parameter.ndim >= 2:
+            if re.search(small.large, name):
+                parameter.mul_(0.1)
+            elif parameter.ndim >= 2:
                 parameter.mul_(4) if parameter.any() else parameter.normal_(std=0.1)
             elif parameter.numel() == 1 and not parameter.any():
                 parameter.fill_(0.7)  # a closed gate (mllama's) would hide the picture

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForImageTextToText
+from transformers import AutoModelForMultimodalLM
 
 from mdpo_core import Example, Placement, TokenLogProbs, View
 from mdpo_core.data.encoding import BatchBuilder
@@ -29,7 +29,7 @@ def require_gradients_of_plain_forwards(family: str, folder: Path, photographs: 
     share = options.share_prefix and made.shares_prefix
     options = options.model_copy(update={"share_prefix": share})
     scored = Scorer(model, TermInputs(tuple(VIEWS)), options=options)(batch).policy
-    plain = AutoModelForImageTextToText.from_pretrained(folder).eval()
+    plain = AutoModelForMultimodalLM.from_pretrained(folder).eval()
     require_plain(scored, model.module, data, PlainModel(plain, family, folder))
 
 

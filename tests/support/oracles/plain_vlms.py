@@ -11,7 +11,7 @@ import torch
 from mdpo_vlm.encoding.processors import load_processor
 from mdpo_vlm.families import FAMILIES
 from torch import Tensor
-from transformers import AutoModelForImageTextToText
+from transformers import AutoModelForMultimodalLM
 
 from mdpo_core import IMAGE_MARK, Example, Placement, View, component
 from mdpo_core.data.encoding import BatchBuilder
@@ -69,6 +69,8 @@ def plain_text(family: str, example: Example) -> str:
             return f"User:{'<image>' * number} {question}<end_of_utterance>\nAssistant:"
         case "idefics3" | "smolvlm":
             return f"<|im_start|>User:{'<image>' * number} {question}<end_of_utterance>\nAssistant:"
+        case "phi4_multimodal":
+            return f"<|user|>{'<|image|>' * number}{question}<|end|><|assistant|>"
         case "lfm3_vl" | "video_llama_3":
             images = "<|vision_start|><|image_pad|><|vision_end|>" * number
         case _ if family.startswith("qwen"):
@@ -115,7 +117,7 @@ def gap(family: str, folder: Path, data: Sequence[Example], options: Scoring) ->
     """The furthest that a token's log-prob is from one forward of plain transformers, as a share of it beyond 1 nat."""
     made = adapter(family, folder)
     share = options.share_prefix and made.shares_prefix
-    plain = AutoModelForImageTextToText.from_pretrained(folder).eval()
+    plain = AutoModelForMultimodalLM.from_pretrained(folder).eval()
     batch = BatchBuilder(made.encoder(), VIEWS, {}, (), 10**9, 0).build(data, range(len(data)), epoch=0)
     scorer = Scorer(
         made.load(Placement()), TermInputs(tuple(VIEWS)), options=options.model_copy(update={"share_prefix": share})

@@ -40,7 +40,8 @@ class Small:
     """How a family's small model is built.
 
     ``end``: what ends a turn; ``names``: special tokens that have a name; ``model_type``: if it is not
-    the family's name; ``beyond``: special tokens that are rows of the embedding, and not of the head.
+    the family's name; ``beyond``: special tokens that are rows of the embedding, and not of the head; ``large``: a
+    pattern for weights that transformers draws with a spread of 1.
     """
 
     image: str
@@ -55,6 +56,7 @@ class Small:
     end: str = "<|im_end|>"
     model_type: str = ""
     beyond: Sequence[str] = ()
+    large: str = "$^"
 
 
 def clip(kind: str = "clip_vision_model", **more: Any) -> dict[str, Any]:

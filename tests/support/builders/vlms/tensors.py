@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from support.builders.vlms.experts import GROUPS, LATENT
 from support.builders.vlms.google import GEMMA_4_CHAT, GEMMA_4_NAMES
-from support.builders.vlms.shapes import CHATML, EXACT, HEADS, HIDDEN, PATCH, SIDE, VISION, Small, clip, text
+from support.builders.vlms.shapes import CHATML, EXACT, HEADS, HIDDEN, PATCH, SIDE, TEXT, VISION, Small, clip, text
 
 _COHERE_NAMES = {
     "image_token": "<|IMG_PATCH|>",
@@ -26,6 +26,14 @@ _LLAMA_4_TOKENS = (
     *("<|header_start|>", "<|header_end|>", "<|eot|>", "<|image_start|>", "<|image_end|>", "<|image|>", "<|patch|>"),
     *("<|tile_x_separator|>", "<|tile_y_separator|>"),
 )
+_PHI_CHAT = (
+    "{% for message in messages %}<|{{ message['role'] }}|>{% for item in message['content'] %}"
+    "{% if item['type'] == 'image' %}<|image|>{% else %}{{ item['text'] }}{% endif %}{% endfor %}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+_PHI_NAMES = {"image_token": "<|image|>", "audio_token": "<|audio|>"}
+# Its image processor counts the tokens of tiles of 32 times 32 patches.
+_PHI_SIDE = 64
 
 MODELS: dict[str, Small] = {
     "cohere2_vision": Small(
@@ -134,6 +142,39 @@ MODELS: dict[str, Small] = {
         },
         "Lfm2VlProcessor",
         special=(*_LFM_TOKENS, *_LFM_TILES),
+    ),
+    "phi4_multimodal": Small(
+        "<|image|>",
+        _PHI_CHAT,
+        lambda token: {
+            **TEXT,
+            "vision_config": {
+                **VISION,
+                "num_hidden_layers": 3,
+                "image_size": _PHI_SIDE,
+                "crop_size": _PHI_SIDE,
+                "patch_size": _PHI_SIDE // 32,
+                "image_token_id": token("<|image|>"),
+            },
+            "audio_config": {
+                "hidden_size": 16,
+                "intermediate_size": 32,
+                "num_blocks": 1,
+                "num_attention_heads": 2,
+                "ext_pw_out_channel": 16,
+                "depthwise_separable_out_channel": 16,
+                "nemo_conv_channels": 8,
+                "input_size": 16,
+                "audio_token_id": token("<|audio|>"),
+            },
+        },
+        "Phi4MultimodalImageProcessor",
+        {"size": {"height": _PHI_SIDE, "width": _PHI_SIDE}, "patch_size": _PHI_SIDE // 32, "dynamic_hd": 4},
+        "Phi4MultimodalProcessor",
+        special=("<|user|>", "<|assistant|>", "<|system|>", "<|end|>", *_PHI_NAMES.values()),
+        names=_PHI_NAMES,
+        end="<|end|>",
+        large=r"img_processor\.(encoder|head)\..*(proj|fc[12])\.weight",
     ),
     "gemma4_unified": Small(
         "<|image|>",
