@@ -62,6 +62,37 @@ def test_a_stopped_and_resumed_run_ends_with_the_same_weights(changes: list[str]
     assert contents(whole / "final") != contents(train(changes, tmp_path / "shuffled") / "final")
 
 
+@pytest.mark.long
+def test_a_mixture_stopped_within_an_epoch_goes_on_with_the_same_micro_batches(
+    changes: list[str], pairs: Path, photographs: Path, tmp_path: Path
+) -> None:
+    """Of sources with weights: ten rows that are read twice, and five of ten, in seven steps an epoch."""
+    source = f"reader: pairs, path: {pairs}, images: {photographs}"
+    sources = f"{{twice: {{{source}, times: 2}}, half: {{{source}, times: 0.5}}}}"
+    kept = [change for change in changes if not change.startswith("data.")]
+    words = [*kept, f"data={{reader: mixture, sources: {sources}}}", "reference=adapter_off", GROUPED]
+    drawn: dict[str, list[Any]] = {"whole": [], "stopped": []}
+    forward = trainer.Trainer._micro_step
+    name = "whole"
+
+    def noted(self: trainer.Trainer, *arguments: Any) -> None:
+        batch = arguments[-1]
+        pixels = [part.numpy().tobytes() for image in batch.images for part in image.values()]
+        drawn[name].append((batch.ids, dict(batch.digests), pixels))
+        forward(self, *arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer.Trainer, "_micro_step", noted)
+        whole = train(words, tmp_path / "whole")
+        name = "stopped"
+        recipe = load_recipe(LLAVA_MDPO, [*words, f"output.dir={tmp_path / 'stopped'}"])
+        stop_after(9, recipe, tmp_path / "stopped")  # the second step of the second epoch
+        assert 0 < len(drawn["stopped"]) < len(drawn["whole"])
+        run(recipe, run_dir=tmp_path / "stopped", resume=True)
+    assert drawn["stopped"] == drawn["whole"]
+    assert contents(tmp_path / "stopped" / "final") == contents(whole / "final")
+
+
 def test_rows_of_a_stream_come_together_within_a_block(changes: list[str], pairs: Path, tmp_path: Path) -> None:
     """Blocks of six rows, in which three pictures come twice."""
     rows = json.loads(pairs.read_text())
