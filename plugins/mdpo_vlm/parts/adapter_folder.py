@@ -16,6 +16,7 @@ from mdpo_vlm.files.folder import from_folder, read_json, require_file, unfit
 from mdpo_vlm.files.stored import require_weight_types, stored_tensors
 from mdpo_vlm.parts.adapter_options import adapter_options
 from mdpo_vlm.parts.embeddings import require_vocabulary
+from mdpo_vlm.parts.older_names import require_names, shapes_by_name
 
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
 _SECONDS = 30.0  # an adapter for all layers of a large model takes seconds
@@ -53,8 +54,8 @@ def require_adapter(folder: Path, base: PreTrainedModel) -> None:
     ``base``: the model on torch's meta device, which this changes.
     """
     require_file(folder / TENSORS)
-    found = stored_tensors([folder / TENSORS])
-    require_weight_types(found)
+    stored = stored_tensors([folder / TENSORS])
+    require_weight_types(stored)
     config = adapter_config(folder)
     with reading(folder / CONFIG, _FAILURE, [], _SECONDS, REMEDY), quiet():
         # A sound adapter is put on in a moment; a pattern in it may compute without an end.
@@ -62,17 +63,15 @@ def require_adapter(folder: Path, base: PreTrainedModel) -> None:
         wanted = get_peft_model_state_dict(adapted, save_embedding_layers=False)
         # peft may also save the model's own embedding and head, and then reads them.
         known = wanted | get_peft_model_state_dict(adapted, save_embedding_layers=True)
+        found = shapes_by_name(adapted, stored, known)
     _require_saved(folder / CONFIG, config, base)
+    missing = {name: tuple(tensor.shape) for name, tensor in wanted.items() if name not in found}
+    unexpected = {name: shape for name, shape in found.items() if name not in known}
     shapes = {name: tuple(tensor.shape) for name, tensor in known.items() if name in found}
-    mismatched = [(name, found[name].shape, shape) for name, shape in shapes.items() if found[name].shape != shape]
+    mismatched = [(name, found[name], shape) for name, shape in shapes.items() if found[name] != shape]
+    require_names(folder, missing, unexpected)
     require_vocabulary(folder, base, mismatched)
-    require_whole(
-        folder,
-        missing=[name for name in wanted if name not in found],
-        unexpected=[name for name in found if name not in known],
-        mismatched=mismatched,
-        remedy=REMEDY,
-    )
+    require_whole(folder, missing, unexpected, mismatched, REMEDY)
 
 
 def _require_saved(file: Path, config: LoraConfig, base: PreTrainedModel) -> None:

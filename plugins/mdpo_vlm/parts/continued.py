@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file
+from torch import Tensor
 
 from mdpo_vlm.files.damage import reading
 from mdpo_vlm.files.numbers import require_numbers
 from mdpo_vlm.parts.adapter_folder import CONFIG, REMEDY, TENSORS, quiet
 from mdpo_vlm.parts.lora import TRAINED
+from mdpo_vlm.parts.older_names import translated
 
 START = "start"  # the name of the frozen copy
 
@@ -23,9 +25,11 @@ def read_continued(model: PeftModel, folder: Path) -> None:
     """Give the adapter of ``model`` the weights of the one in ``folder``. Raises `DataError`."""
     files = [folder / CONFIG, folder / TENSORS]
     with reading(folder, "its adapter cannot be loaded", files, remedy=REMEDY) as staged, quiet():
-        stored = load_file(staged / TENSORS)
+        stored: Mapping[str, Tensor] = load_file(staged / TENSORS)
         # Layers that no gradient reaches may have LoRA in the file, but have none here: nothing reads their outputs.
         wanted = get_peft_model_state_dict(model, save_embedding_layers=False)
+        if any(name not in stored for name in wanted):
+            stored = translated(model, stored)
         set_peft_model_state_dict(model, {name: stored[name] for name in wanted})
     require_numbers(folder, model)
 
