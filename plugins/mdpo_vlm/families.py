@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 # The tokens that are 1 in an input; all others are 0.
-Marked = Literal["image tokens", "response tokens"]
+Marked = Literal["image tokens", "image tokens and those around them", "response tokens"]
 # The inputs of a video, as the models call them.
 VIDEO_PIXELS, VIDEO_GRID, SECONDS_PER_PATCH = "pixel_values_videos", "video_grid_thw", "second_per_grid_ts"
 
@@ -67,7 +67,9 @@ class Family:
     mixtures of experts. ``cross_attention``: pictures enter as states that layers of their own read, as in Llama 3.2
     Vision; its prompts have one token for each picture. ``projects_itself``: the whole model applies the projector, and
     has no model inside without a head, as Llama 4. ``embeds_images``: the embedding puts features into the text by
-    itself, as in Phi-4 multimodal.
+    itself, as in Phi-4 multimodal. ``around``: the tokens that stand around those of an image, and are marked with
+    them; only a tokenizer knows their numbers. ``pooling``: the input with the numbers of the patches that
+    become one feature, counted through all images of a row, as Molmo 2 has it.
     """
 
     separate: str = ""
@@ -90,6 +92,8 @@ class Family:
     cross_attention: bool = False
     projects_itself: bool = False
     embeds_images: bool = False
+    around: tuple[str, ...] = ()
+    pooling: str = ""
 
     @property
     def has_mrope(self) -> bool:
@@ -182,6 +186,15 @@ FAMILIES: Mapping[str, Family] = {
         cross_attention=True,
     ),
     "llama4": Family(experts=True, projects_itself=True),
+    "molmo2": Family(
+        separate="the tokens of all its images, and those around them, attend to one another in both directions",
+        marks={"mm_token_type_ids": "image tokens and those around them"},
+        around=(
+            *("<im_col>", "<im_start>", "<low_res_im_start>", "<im_end>", "<im_low>"),
+            *("<frame_start>", "<frame_end>"),
+        ),
+        pooling="image_token_pooling",
+    ),
     "idefics2": Family(language=_CAUSAL, reads_pixels=True),
     "idefics3": Family(language=_CAUSAL, reads_pixels=True),
     "smolvlm": Family(language=_CAUSAL, reads_pixels=True),
@@ -201,8 +214,6 @@ FAMILIES: Mapping[str, Family] = {
 # Model types that are not tried when they are loaded, and why.
 _TIMM = "its vision encoder is one of timm, which needs torchvision"
 REFUSED: Mapping[str, str] = {
-    "molmo2": "tokens around its images attend to one another, too, and only its tokenizer names them; Qwen3-VL "
-    "(model_type qwen3_vl) is of its size",
     "perception_lm": f"{_TIMM}; InternVL (model_type internvl), which cuts tiles, too, does not",
     "qwen3_omni_moe": "it also speaks; save its thinker apart (model_type qwen3_omni_moe_thinker), and train that",
     "gemma3n": f"{_TIMM}; Gemma 3 (model_type gemma3) does not",

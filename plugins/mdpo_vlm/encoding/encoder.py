@@ -135,6 +135,10 @@ class VlmEncoder:
             raise DataError([Problem("", "", f"a response contains the image token {text!r}")])
         token_ids = torch.tensor(ids)
         self._require_rows(token_ids)
+        unwritten = [token for token in ids if token >= self.loaded.num_words]
+        if unwritten:
+            text = self.token_texts(unwritten[:1])[0]
+            raise DataError([Problem("", "", f"a response contains {text!r}, which the model reads, but never writes")])
         return token_ids
 
     def _response_ids(self, response: str) -> list[int]:

@@ -21,11 +21,15 @@ from mdpo_vlm.files.config import embedding_rows, image_token_id
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a `VlmEncoder` encodes with. ``num_rows``: of the embedding. ``template``: None if prompts are ready."""
+    """What a `VlmEncoder` encodes with. ``template``: None if prompts are ready.
+
+    ``num_rows``: of the embedding; ``num_words``: of the head, which may have fewer.
+    """
 
     processor: ProcessorMixin
     image_token: int
     num_rows: int
+    num_words: int
     special_tokens: SpecialTokens
     plain: PlainText
     unusual: UnusualTexts
@@ -58,6 +62,7 @@ class Loaded:
             processor,
             image_token,
             embedding_rows(config.get_text_config()),
+            config.get_text_config().vocab_size,
             special,
             PlainText(processor.tokenizer, special.known),
             UnusualTexts(chat, has_template(processor), special.known, unusual_texts),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
@@ -29,7 +30,7 @@ _PIXTRAL = "PixtralProcessor"
 # Model types that are a part of another, and have its processor.
 _PART_OF = {"qwen3_omni_moe_thinker": "qwen3_omni_moe"}
 # The image token, where a processor writes another one than the mark that it replaces, and does not say which.
-_WRITTEN = {"Ovis2Processor": "<IMG_ATOM>"}
+_WRITTEN = {"Ovis2Processor": "<IMG_ATOM>", "Molmo2Processor": "<im_patch>"}
 
 
 def load_processor(folder: Path, model: Path) -> tuple[ProcessorMixin, PreTrainedConfig]:
@@ -58,6 +59,13 @@ def image_text(processor: ProcessorMixin) -> str:
     """The image token that a processor writes, once for each feature of an image."""
     written = getattr(processor, "img_patch_token", None) or _WRITTEN.get(type(processor).__name__)
     return str(written or processor.image_token)
+
+
+def numbers_of(tokens: Sequence[str], folder: Path) -> list[int]:
+    """The numbers of special tokens in a tokenizer; those that it lacks are left out. Raises `DataError`."""
+    with reading(folder, _FAILURE, encoder_files(folder), _SECONDS, _REMEDY) as staged:
+        vocabulary = AutoTokenizer.from_pretrained(staged, trust_remote_code=False).get_vocab()
+    return [vocabulary[token] for token in tokens if token in vocabulary]
 
 
 def class_that_needs_torchvision(model: Path) -> str:

@@ -77,8 +77,9 @@ def _size_problems(name: str, key: str, value: object) -> Iterator[str]:
 
 
 def embedding_rows(text: PreTrainedConfig) -> int:
-    """The number of tokens that can be read. Llama 3.2 Vision has eight more, which it does not write."""
-    return int(text.vocab_size) + (8 if text.model_type == "mllama_text_model" else 0)
+    """The number of tokens that can be read. Llama 3.2 Vision and Molmo 2 have more, which they do not write."""
+    more = {"mllama_text_model": 8, "molmo2_text": getattr(text, "additional_vocab_size", 0)}
+    return int(text.vocab_size) + more.get(text.model_type, 0)
 
 
 def image_token_id(config: PreTrainedConfig) -> Any:

@@ -11,22 +11,27 @@ from transformers import PreTrainedModel
 
 from mdpo_core import Decoding, EncodedImage, EncodedPrompt, current_world, device_of
 from mdpo_vlm.families import Family
-from mdpo_vlm.files.config import image_token_id
 from mdpo_vlm.forward.images import encode_images, model_inputs
 from mdpo_vlm.forward.positions import prompt_positions
 from mdpo_vlm.forward.videos import is_video
+from mdpo_vlm.forward.ways_in.marks import marked
 from mdpo_vlm.forward.ways_in.own_projector import projected
 
 
 def generate(
-    base: PreTrainedModel, family: Family, prompts: Sequence[EncodedPrompt], decoding: Decoding
+    base: PreTrainedModel,
+    family: Family,
+    prompts: Sequence[EncodedPrompt],
+    decoding: Decoding,
+    around: Sequence[int] = (),
 ) -> list[Tensor]:
-    """The response to each prompt, without its end token. No token attends to dropped tokens."""
+    """The response to each prompt, without its end token. No token attends to dropped tokens.
+
+    ``around``: the numbers of the tokens around images.
+    """
     device, ends = device_of(base), end_tokens(base)
     token_ids, attention_mask = (part.to(device) for part in _left_padded(prompts))
     images = [{name: part.to(device) for name, part in image.items()} for each in prompts for image in each.images]
-    shown = token_ids.eq(image_token_id(base.config)).long()
-    marked = {"image tokens": shown, "response tokens": torch.zeros_like(token_ids)}
     # Forget the value of an earlier call; transformers would use it for a prompt without images.
     getattr(base, "model", base).rope_deltas = None
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -36,7 +41,7 @@ def generate(
             generated = base.generate(
                 input_ids=token_ids,
                 attention_mask=attention_mask,
-                **{name: marked[kind] for name, kind in family.marks.items()},
+                **marked(base, family, token_ids, torch.zeros_like(token_ids, dtype=torch.bool), around),
                 **model_inputs(base, family, token_ids, encoded),
                 **_positions(base, family, prompts, encoded),
                 **_options(decoding),

@@ -19,6 +19,7 @@ from mdpo_vlm.forward.videos import as_image, grid_on_cpu, is_video
 from mdpo_vlm.forward.ways_in.cross_attention import cross_inputs, encode_pictures
 from mdpo_vlm.forward.ways_in.own_embedding import embedded_inputs, encode_tiles
 from mdpo_vlm.forward.ways_in.own_projector import encode_and_project, feature_inputs
+from mdpo_vlm.forward.ways_in.pooled_patches import joined_patches
 
 _INDICATORS = "visual_indicator_features"
 
@@ -46,7 +47,7 @@ def encode_images(base: PreTrainedModel, family: Family, images: Sequence[ImageI
     if family.embeds_images:
         return encode_tiles(base, images)
     named = [as_image(image, family) for image in images]
-    joined = {name: _joined(name, [image[name] for image in named], family) for name in named[0]}
+    joined = joined_patches(named, family) if family.pooling else _all_joined(named, family)
     typed = {name: values.to(base.dtype) if values.is_floating_point() else values for name, values in joined.items()}
 
     if family.tiles:
@@ -103,6 +104,10 @@ def model_inputs(
     if not family.grid or any(is_video(image.inputs) for image in images):
         return inputs
     return {**inputs, family.grid: torch.cat([image.inputs[family.grid] for image in images])}
+
+
+def _all_joined(images: Sequence[ImageInputs], family: Family) -> dict[str, Tensor]:
+    return {name: _joined(name, [image[name] for image in images], family) for name in images[0]}
 
 
 def _joined(name: str, tensors: Sequence[Tensor], family: Family) -> Tensor:

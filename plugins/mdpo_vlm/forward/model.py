@@ -35,6 +35,7 @@ from mdpo_vlm.forward.generation import generate
 from mdpo_vlm.forward.images import encode_images, model_inputs
 from mdpo_vlm.forward.positions import packed_positions, padded_positions
 from mdpo_vlm.forward.routers import routing
+from mdpo_vlm.forward.ways_in.marks import marked
 from mdpo_vlm.forward.ways_in.own_embedding import take_features
 from mdpo_vlm.forward.ways_in.own_projector import decode
 from mdpo_vlm.parts.continued import has_start, only_start
@@ -47,14 +48,22 @@ class VlmModel:
 
     ``base`` is the plain model inside ``module``, or ``module`` itself. ``encoder_folder`` contains the files of its
     tokenizer and processor. The vocabulary of a converted checkpoint may have rows that no text uses; logits have no
-    entries for them.
+    entries for them. ``around``: the numbers of the family's tokens around images.
     """
 
-    def __init__(self, module: nn.Module, base: PreTrainedModel, encoder_folder: Path, family: Family) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        base: PreTrainedModel,
+        encoder_folder: Path,
+        family: Family,
+        around: Sequence[int] = (),
+    ) -> None:
         self._module = module
         self._base = base
         self._encoder_folder = encoder_folder
         self._family = family
+        self._around = tuple(around)
         self._num_words: int | None = getattr(base.config, TRAITS, {}).get("num_words")
         open_calls(base.get_output_embeddings())
         if not family.projects_itself:
@@ -104,8 +113,7 @@ class VlmModel:
         if self._family.projects_itself:
             decoded: Tensor = decode(self._base, token_ids, images, **inputs).last_hidden_state
             return decoded
-        marked = {"image tokens": self._is_image_token(token_ids), "response tokens": response_mask}
-        marks = {name: marked[kind].long() for name, kind in self._family.marks.items()}
+        marks = marked(self._base, self._family, token_ids, response_mask, self._around)
         image_inputs = model_inputs(self._base, self._family, token_ids, images)
         output = self._base.model(input_ids=token_ids, use_cache=False, **marks, **image_inputs, **inputs)
         hidden: Tensor = output.last_hidden_state
@@ -176,7 +184,7 @@ class VlmModel:
         return {part: tuple(of_part) for part, of_part in names.items()}
 
     def generate(self, prompts: Sequence[EncodedPrompt], decoding: Decoding) -> list[Tensor]:
-        return generate(self._base, self._family, prompts, decoding)
+        return generate(self._base, self._family, prompts, decoding, self._around)
 
     def export(self, folder: Path, *, merge: bool = False) -> None:
         if merge:

@@ -63,7 +63,12 @@ def require_fit(folder: Path, family: Family, encoder: VlmEncoder, processor: Pa
         )
     made, taken = _sizes(inputs), _sizes(fitting)
     if num_tokens != num_features or made != taken:
-        sizes = f", and images of {made} pixels for {taken} pixels" if made != taken else ""
+        found = (
+            f", and patches of {made} values for {taken}"
+            if family.pooling
+            else f", and images of {made} pixels for {taken} pixels"
+        )
+        sizes = found if made != taken else ""
         raise unfit(processor, f"{num_tokens} image tokens for {num_features} image features{sizes}; {_HINT}")
     if encoder.shows_videos:
         _require_video_fits(base, family, encoder, processor)
@@ -155,6 +160,9 @@ def _of_own_size(base: PreTrainedModel, inputs: ImageInputs) -> ImageInputs:
         channels = getattr(vision, "in_channels", 3)
         length = channels * getattr(vision, "temporal_patch_size", 1) * vision.patch_size**2
         return {**inputs, "pixel_values": torch.empty(len(pixels), length, device="meta")}
+    if vision.model_type == "molmo2_vision":  # the patches of crops in rows
+        rows = vision.num_position_embeddings, vision.num_channels * vision.patch_size**2
+        return {**inputs, "pixel_values": torch.empty(len(pixels), *rows, device="meta")}
     side = getattr(vision, "image_size", None)
     if side is None:
         return inputs
@@ -164,6 +172,8 @@ def _of_own_size(base: PreTrainedModel, inputs: ImageInputs) -> ImageInputs:
 
 def _num_features(base: PreTrainedModel, family: Family, inputs: ImageInputs) -> int:
     """The number of image tokens of an image, computed without numbers."""
+    if family.pooling:  # a row of patches for each; -1 is none
+        return int((inputs[family.pooling] >= 0).any(dim=-1).sum())
     if not family.projects_itself:
         open_calls(base.model)
     # Sizes and numbers of tiles keep their values: they decide about shapes.

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 from transformers.integrations import is_deepspeed_zero3_enabled
 
 from mdpo_core import Part, PartTraining, Placement
 from mdpo_vlm.encoding.encoder import VlmEncoder
+from mdpo_vlm.encoding.processors import numbers_of
 from mdpo_vlm.families import UNKNOWN, Family
 from mdpo_vlm.files.config import load_config, require_same_kind
 from mdpo_vlm.files.folder import unfit
@@ -76,7 +78,7 @@ def load_model(plan: LoadPlan, placement: Placement, *, trainable: bool) -> VlmM
     base.name_or_path = plan.name
     _change_forward(base, plan)
     if plan.family is UNKNOWN:
-        require_whole_forward(base, VlmModel(base, base, plan.encoder_folder, plan.family), plan.encoder())
+        require_whole_forward(base, _made(base, base, plan.encoder_folder, plan.family), plan.encoder())
     return _marked(base, plan, trainable)
 
 
@@ -122,8 +124,8 @@ def _marked(base: PreTrainedModel, plan: LoadPlan, trainable: bool) -> VlmModel:
             adapted.requires_grad_(False)
         elif plan.continued is not None:
             keep_start(adapted)
-        return VlmModel(adapted.eval(), base, plan.encoder_folder, plan.family)
-    model = VlmModel(base, base, plan.encoder_folder, plan.family)
+        return _made(adapted.eval(), base, plan.encoder_folder, plan.family)
+    model = _made(base, base, plan.encoder_folder, plan.family)
     if trainable:
         _mark_trained(base, model, plan)
     return model
@@ -148,9 +150,14 @@ def load_exported(plan: LoadPlan, folder: Path, placement: Placement) -> VlmMode
     require_exported(plan, folder)
     if not is_adapter(folder):
         base = read_weights(folder, placement)
-        return VlmModel(base, base, folder, plan.family)
+        return _made(base, base, folder, plan.family)
     base = read_weights(plan.folder, placement)
-    return VlmModel(read_lora(base, folder, placement.device).eval(), base, folder, plan.family)
+    return _made(read_lora(base, folder, placement.device).eval(), base, folder, plan.family)
+
+
+def _made(module: nn.Module, base: PreTrainedModel, encoder_folder: Path, family: Family) -> VlmModel:
+    around = numbers_of(family.around, encoder_folder) if family.around else ()
+    return VlmModel(module, base, encoder_folder, family, around)
 
 
 def _mark_trained(base: PreTrainedModel, model: VlmModel, plan: LoadPlan) -> None:

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from transformers import AttentionInterface, PreTrainedModel
+from transformers import AttentionInterface, PreTrainedConfig, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from mdpo_vlm.families import Family
@@ -25,6 +25,8 @@ def idle_parameters(base: PreTrainedModel, family: Family) -> set[str]:
     above: frozenset[str] = frozenset()
     vision: Any = getattr(base.config, "vision_config", None)
     layers = getattr(base.config, "vision_feature_layer", getattr(vision, "feature_layer", None))
+    if family.pooling:  # it counts from the output of the first layer
+        layers = [layer + (layer >= 0) for layer in base.config.adapter_config.vision_feature_layer]
     if layers is not None:
         wanted = (layers,) if isinstance(layers, int) else tuple(layers)
         config = vision.to_json_string(use_diff=False)
@@ -44,13 +46,19 @@ def _above_features(kind: type[PreTrainedModel], config: str, layers: tuple[int,
     settings._attn_implementation = _UNMASKED
     with torch.device("meta"):
         tower = kind(settings)
-        pixels = torch.empty(1, settings.num_channels, *_size(settings.image_size))
+        pixels = torch.empty(1, *_shape_of_pixels(settings))
     with torch.enable_grad():
         states = tower(pixels, output_hidden_states=True).hidden_states
         features = [states[layer].sum() for layer in layers]
     parameters = dict(tower.named_parameters())
     gradients = torch.autograd.grad(features, list(parameters.values()), allow_unused=True)
     return frozenset(name for name, gradient in zip(parameters, gradients, strict=True) if gradient is None)
+
+
+def _shape_of_pixels(settings: PreTrainedConfig) -> tuple[int, ...]:
+    if settings.model_type == "molmo2_vision":  # patches in rows
+        return settings.num_position_embeddings, settings.num_channels * settings.patch_size**2
+    return settings.num_channels, *_size(settings.image_size)
 
 
 def _size(side: int | list[int] | tuple[int, int]) -> tuple[int, int]:

@@ -16,7 +16,7 @@ from transformers import AutoModelForMultimodalLM, PreTrainedTokenizerFast
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from support.builders.small_llava import TEXT
-from support.builders.vlms import cross, experts, glm, google, idefics, llava, more, qwen, recurrent, tensors
+from support.builders.vlms import cross, experts, glm, google, idefics, llava, more, pooled, qwen, recurrent, tensors
 from support.builders.vlms.llava import NAMELESS
 from support.builders.vlms.shapes import Small
 
@@ -31,6 +31,7 @@ SMALL: dict[str, Small] = {
     **experts.MODELS,
     **cross.MODELS,
     **tensors.MODELS,
+    **pooled.MODELS,
 }
 
 # One for each way of scoring: positions of transformers' own, M-RoPE, prompts that cannot be shared, and layers with a

@@ -57,6 +57,7 @@ def needs(family: str) -> tuple[str, str, str] | None:
     inputs = [f"`{name}`: 1 for {kind}" for name, kind in known.marks.items()]
     inputs += [f"positions in three dimensions, by `{known.grid}`"] * known.has_mrope
     inputs += ["pictures by cross-attention, with one token for each"] * known.cross_attention
+    inputs += [f"patches that `{known.pooling}` numbers"] if known.pooling else []
     inputs += ["features that the whole model projects, layers that attend in chunks"] * known.projects_itself
     inputs += ["softcapped logits"] * known.softcap
     inputs += [f"a state in `{known.recurrent.module}`"] if known.recurrent is not None else []

@@ -21,6 +21,12 @@ SETTINGS = {
     "Kimi_K25ImageProcessor": {"patch_size": 4, "max_patches": 64},
     "Lfm2VlImageProcessor": {"encoder_patch_size": 7, "tile_size": 28, "min_image_tokens": 1, "max_image_tokens": 4},
     "Llama4ImageProcessor": {"size": {"height": 28, "width": 28}, "max_patches": 4},
+    "Molmo2ImageProcessor": {
+        "size": {"height": 28, "width": 28},
+        "patch_size": 7,
+        "overlap_margins": [1, 0],
+        "max_crops": 4,
+    },
     "MuseGlimmerImageProcessor": {"patch_size": 4, "size": {"shortest_edge": 64, "longest_edge": 1024}},
     "Phi4MultimodalImageProcessor": {"size": {"height": 28, "width": 28}, "patch_size": 7, "dynamic_hd": 4},
 }
