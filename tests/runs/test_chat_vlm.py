@@ -77,6 +77,9 @@ def test_the_qwen_recipe_trains_and_its_adapter_loads_in_peft(
         # Its encoder, its projector and its language model are called one by one.
         pytest.param("zero_3", "llama4", marks=OTHER_FAMILY),
         pytest.param("fsdp", "llama4", marks=OTHER_FAMILY),
+        # Its files have the weights of several layers in one, and one weight in two halves.
+        pytest.param("zero_3", "molmo2", marks=OTHER_FAMILY),
+        pytest.param("fsdp", "molmo2", marks=OTHER_FAMILY),
         *(pytest.param("zero_3", name, marks=OTHER_FAMILY) for name in REST),
     ],
 )

@@ -3,31 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import MODEL_MAPPING, PreTrainedConfig, PreTrainedModel
-from transformers.core_model_loading import Transpose
+from transformers.core_model_loading import Split, Transpose
 
 
 @contextmanager
 def shapes_before_splitting() -> Iterator[None]:
     """Let transformers compare what files contain with the shapes that weights have before ZeRO-3 splits them.
 
-    Otherwise it would transpose all experts of Qwen3-VL, also those that the file has as the model needs them.
+    Otherwise it would transpose all experts of Qwen3-VL, also those that the file has as the model needs them, and
+    could not divide a weight of Molmo 2's files into those of several layers.
     """
-    convert = Transpose.convert
+    with ExitStack() as stack:
+        for operation in (Transpose, Split):
+            stack.enter_context(_by_whole_shapes(operation))
+        yield
 
-    def convert_by_whole_shapes(self: Transpose, *inputs: Any, model: PreTrainedModel, **options: Any) -> Any:
+
+@contextmanager
+def _by_whole_shapes(operation: Any) -> Iterator[None]:
+    convert = operation.convert
+
+    def convert_by_whole_shapes(self: Any, *inputs: Any, model: PreTrainedModel, **options: Any) -> Any:
         return convert(self, *inputs, model=_WholeShapes(model), **options)
 
-    Transpose.convert = convert_by_whole_shapes
+    operation.convert = convert_by_whole_shapes
     try:
         yield
     finally:
-        Transpose.convert = convert
+        operation.convert = convert
 
 
 def import_parts(config: PreTrainedConfig) -> None:
