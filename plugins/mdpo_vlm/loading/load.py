@@ -76,7 +76,9 @@ def load_model(plan: LoadPlan, placement: Placement, *, trainable: bool) -> VlmM
         require_continued(plan.continued, plan.folder, plan.family, plan.training)
     base = read_in_4_bits(plan.folder, placement) if plan.quantize else read_weights(plan.folder, placement)
     base.name_or_path = plan.name
-    _change_forward(base, plan)
+    _change_forward(base, plan.family)
+    if plan.kernels is not None:
+        use_liger(base)
     if plan.family is UNKNOWN:
         require_whole_forward(base, _made(base, base, plan.encoder_folder, plan.family), plan.encoder())
     return _marked(base, plan, trainable)
@@ -91,27 +93,27 @@ def sketch_model(plan: LoadPlan, dtype: str, *, depth: int | None = None, traina
         base = without_weights(plan.folder, dtype, depth).eval().requires_grad_(False)
         if plan.quantize:
             quantize_sketch(decoder_of(base))
-        _change_forward(base, plan)
+        _change_forward(base, plan.family)
+        if plan.kernels is not None:
+            use_liger(base)
         return _marked(base, plan, trainable)
 
 
-def _change_forward(base: PreTrainedModel, plan: LoadPlan) -> None:
-    """Let the model take packed rows, unless its family cannot, and give it other kernels if the plan says so.
+def _change_forward(base: PreTrainedModel, family: Family) -> None:
+    """Let the model take packed rows, unless its family cannot.
 
     Modules are called equally often in all processes, and rows of a batch stay apart.
     """
     call_once(base)
-    if plan.family.cross_attention:
+    if family.cross_attention:
         keep_rows_apart(base)
-    if plan.family.projects_itself:
+    if family.projects_itself:
         scale_by_position(base)
-    if not plan.family.separate:
-        use_packed_attention(base, windows=plan.family.tells_window)
-        if plan.family.recurrent is not None:
-            start_branches_from_prompts(base, plan.family.recurrent)
+    if not family.separate:
+        use_packed_attention(base, windows=family.tells_window)
+        if family.recurrent is not None:
+            start_branches_from_prompts(base, family.recurrent)
         trim_last_layer(base)
-    if plan.kernels is not None:
-        use_liger(base)
 
 
 def _marked(base: PreTrainedModel, plan: LoadPlan, trainable: bool) -> VlmModel:
@@ -150,8 +152,10 @@ def load_exported(plan: LoadPlan, folder: Path, placement: Placement) -> VlmMode
     require_exported(plan, folder)
     if not is_adapter(folder):
         base = read_weights(folder, placement)
+        _change_forward(base, plan.family)
         return _made(base, base, folder, plan.family)
     base = read_weights(plan.folder, placement)
+    _change_forward(base, plan.family)
     return _made(read_lora(base, folder, placement.device).eval(), base, folder, plan.family)
 
 

@@ -13,10 +13,10 @@ import torch
 from mdpo_vlm import TransformersAdapter
 from mdpo_vlm.families import Family
 from support.builders.small_vlms import NIGHTLY, build_vlm
-from support.oracles.plain_vlms import NATS, VIEWS, adapter, examples, gap, plain_log_probs
+from support.oracles.plain_vlms import NATS, VIEWS, adapter, examples, gap, plain_inputs, plain_log_probs
 from transformers import AutoModelForImageTextToText
 
-from mdpo_core import DataError, Example, Placement
+from mdpo_core import DataError, Decoding, Example, Placement
 from mdpo_core.data.encoding import BatchBuilder
 from mdpo_core.interfaces.measurements import TermInputs
 from mdpo_core.scoring.scorer import PLAIN, Scorer
@@ -63,6 +63,20 @@ def test_rows_without_pictures_would_change_in_a_batch_of_transformers(
     """Why `keep_rows_apart` is there: without it, the row without a picture attends to nothing in particular."""
     monkeypatch.setattr("mdpo_vlm.loading.load.keep_rows_apart", lambda base: None)
     assert gap("mllama", folder, examples("mllama", photographs), PLAIN) > 100 * NATS
+
+
+@pytest.mark.parametrize("is_exported", [False, True], ids=["trained", "exported"])
+def test_answers_do_not_depend_on_the_pictures_of_other_rows(
+    is_exported: bool, folder: Path, photographs: Path
+) -> None:
+    made, data = adapter("mllama", folder), examples("mllama", photographs)
+    model = made.load_exported(folder, Placement())[1] if is_exported else made.load(Placement())
+    plain = AutoModelForImageTextToText.from_pretrained(folder).eval()
+    answers = model.generate([made.encoder().encode_prompt(each) for each in data], Decoding(20))
+    for example, answer in zip(data, answers, strict=True):
+        inputs, length = plain_inputs("mllama", folder, example, None)
+        ids = plain.generate(**inputs, max_new_tokens=20, do_sample=False)[0, length:].tolist()
+        assert answer.tolist() == ids[: len(answer)]
 
 
 def test_layers_that_read_pictures_get_gradients_in_rows_without(folder: Path, photographs: Path) -> None:

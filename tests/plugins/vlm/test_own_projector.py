@@ -94,9 +94,13 @@ def test_positions_counted_from_the_start_of_a_packed_row_would_be_noticed(
     assert gap("llama4", folder, data, Scoring()) > 100 * NATS
 
 
-def test_answers_do_not_depend_on_the_padding_of_a_batch(in_chunks: Path, photographs: Path) -> None:
+@pytest.mark.parametrize("is_exported", [False, True], ids=["trained", "exported"])
+def test_answers_do_not_depend_on_the_padding_of_a_batch(
+    is_exported: bool, in_chunks: Path, photographs: Path
+) -> None:
     made, data = adapter("llama4", in_chunks), rows_of_tiles(photographs)
-    encoder, model = made.encoder(), made.load(Placement())
+    encoder = made.encoder()
+    model = made.load_exported(in_chunks, Placement())[1] if is_exported else made.load(Placement())
     plain = AutoModelForImageTextToText.from_pretrained(in_chunks).eval()
     answers = model.generate([encoder.encode_prompt(each) for each in data], Decoding(40))
     assert max(map(len, answers)) > CHUNK
