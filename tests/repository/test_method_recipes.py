@@ -54,6 +54,9 @@ EXPECTED: Mapping[str, Callable[[Likelihoods], float]] = {
     "sentinel.yaml": lambda _: LOG_2,
     "madpo.yaml": lambda _: LOG_2 * (madpo_weight(1.0) + madpo_weight(3.5)) / 2,
 }
+# The files of rows of those recipes that do not read pictures.json.
+FILES = {"hound_dpo.yaml": "videos.json", "sentinel.yaml": "sentences.json"}
+SENTENCES = ("image_path", "question", "context", "y_win", "y_lose")
 # Each of these has a neighbour of its kind among the others.
 LONG = {
     *("mm_rlhf.yaml", "dama.yaml", "madpo.yaml"),  # as beta_dpo.yaml, without means of the batch
@@ -106,11 +109,13 @@ def rows(photographs: Path) -> list[Row]:
 
 @pytest.fixture(scope="module")
 def data(rows: list[Row], photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the rows in one file, and the same about three frames each in another."""
+    """A folder with the rows in one file, about three frames each in another, and SENTINEL's columns in a third."""
     folder = tmp_path_factory.mktemp("methods")
     (folder / "pictures.json").write_text(json.dumps(rows))
     frames = sorted(file.name for file in photographs.iterdir())[:3]
     question = "<image>" * len(frames) + "What happens?"
+    sentences = [{name: row[name] for name in SENTENCES} for row in rows]
+    (folder / "sentences.json").write_text(json.dumps(sentences))
     (folder / "videos.json").write_text(json.dumps([{**row, "prompt": question, "frames": frames} for row in rows]))
     return folder
 
@@ -144,7 +149,7 @@ def test_method_runs_on_its_columns_and_begins_at_its_formula(
 ) -> None:
     changes = [
         f"model.path={llava}",
-        f"data.path={data / ('videos.json' if recipe == 'hound_dpo.yaml' else 'pictures.json')}",
+        f"data.path={data / FILES.get(recipe, 'pictures.json')}",
         f"data.images={photographs}",
         "train.epochs=2",
         "train.batch_size=2",

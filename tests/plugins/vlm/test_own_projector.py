@@ -95,9 +95,7 @@ def test_positions_counted_from_the_start_of_a_packed_row_would_be_noticed(
 
 
 @pytest.mark.parametrize("is_exported", [False, True], ids=["trained", "exported"])
-def test_answers_do_not_depend_on_the_padding_of_a_batch(
-    is_exported: bool, in_chunks: Path, photographs: Path
-) -> None:
+def test_answers_do_not_depend_on_the_padding_of_a_batch(is_exported: bool, in_chunks: Path, photographs: Path) -> None:
     made, data = adapter("llama4", in_chunks), rows_of_tiles(photographs)
     encoder = made.encoder()
     model = made.load_exported(in_chunks, Placement())[1] if is_exported else made.load(Placement())
