@@ -133,7 +133,10 @@ def test_peak_follows_the_precision(llava: Path, precision: str) -> None:
         "smolvlm",  # its code counts the pictures that are not empty
         *(
             pytest.param(name, marks=NIGHTLY)
-            for name in ("qwen3_5", "lfm3_vl", "minicpmv4_7", "gemma4", "mistral3", "llava_next", "idefics3", "mllama")
+            for name in (
+                *("qwen3_5", "lfm3_vl", "minicpmv4_7", "gemma4", "mistral3", "llava_next", "idefics3", "mllama"),
+                "molmo2",
+            )
         ),
     ],
 )

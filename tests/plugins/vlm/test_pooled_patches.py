@@ -9,9 +9,11 @@ from pathlib import Path
 
 import PIL.ImageOps
 import pytest
+import torch
 from mdpo_vlm.encoding.processors import load_processor, numbers_of
 from mdpo_vlm.families import FAMILIES
 from mdpo_vlm.forward.ways_in import pooled_patches
+from safetensors.torch import load_file, save_file
 from support.builders.small_vlms import build_vlm
 from support.oracles.plain_vlms import NATS, adapter, examples, gap
 
@@ -20,6 +22,11 @@ from mdpo_core.recipe.recipe import Scoring
 from mdpo_core.scoring.scorer import PLAIN
 
 MODEL = FAMILIES["molmo2"]
+PUBLISHED_NAMES = {
+    "image_size": "image_default_input_size",
+    "patch_size": "image_patch_size",
+    "num_position_embeddings": "image_num_pos",
+}
 
 
 @pytest.fixture(scope="module")
@@ -101,3 +108,30 @@ def test_patches_of_another_size_are_refused_before_weights_are_read(folder: Pat
     file.write_text(json.dumps({**json.loads(file.read_text()), "patch_size": 4}))
     with pytest.raises(DataError, match=r"patches of 49 x 48 values for 16 x 147.*do the processor's settings"):
         adapter("molmo2", tmp_path / "model").encoder()
+
+
+def test_the_layout_of_the_published_files_gives_the_same_numbers(
+    folder: Path, tmp_path: Path, photographs: Path
+) -> None:
+    """Its configuration has other names, and a layer more than the files; rows of added tokens are apart."""
+    model = tmp_path / "model"
+    shutil.copytree(folder, model)
+    config = json.loads((model / "config.json").read_text())
+    vision, pooled = config.pop("vision_config"), config["adapter_config"]
+    for old, new in PUBLISHED_NAMES.items():
+        vision[new] = vision.pop(old)
+    pooled["vit_layers"] = pooled.pop("vision_feature_layer")
+    (model / "config.json").write_text(json.dumps({**config, "vit_config": vision}))
+    weights = load_file(model / "model.safetensors")
+    first, second = "model.transformer.wte.embedding", "model.transformer.wte.new_embedding"
+    rows = torch.cat([weights[first], weights[second]])
+    added = config["text_config"]["additional_vocab_size"]
+    weights |= {first: rows[:-added].clone(), second: rows[-added:].clone()}
+    kept = {name: values for name, values in weights.items() if ".resblocks.2." not in name}
+    assert len(kept) < len(weights)
+    save_file(kept, model / "model.safetensors", {"format": "pt"})
+    made = adapter("molmo2", model, freeze=()).load(Placement())
+    assert all(value.requires_grad for value in made.module.parameters())
+    assert gap("molmo2", model, rows_of_crops(photographs), PLAIN) <= NATS
+    made.export(tmp_path / "exported")
+    assert gap("molmo2", tmp_path / "exported", rows_of_crops(photographs), PLAIN) <= NATS
