@@ -19,9 +19,10 @@ def marked(
     if not family.marks:
         return {}
     image_token = image_token_id(base.config)
-    kinds: dict[Marked, Tensor] = {"image tokens": token_ids.eq(image_token), "response tokens": response_mask}
-    if around:
-        # A processor marks prompts alone.
-        with_those_around = torch.isin(token_ids, token_ids.new_tensor([image_token, *around]))
-        kinds["image tokens and those around them"] = with_those_around & ~response_mask
+    with_those_around = torch.isin(token_ids, token_ids.new_tensor([image_token, *around]))
+    kinds: dict[Marked, Tensor] = {
+        "image tokens": token_ids.eq(image_token),
+        "image tokens and those around them": with_those_around & ~response_mask,  # a processor marks prompts alone
+        "response tokens": response_mask,
+    }
     return {name: kinds[kind].long() for name, kind in family.marks.items()}
