@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from mdpo_core import Box
+from mdpo_core import Box, counted
 from mdpo_readers.cell_types import Cell, number
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ def boxes(cell: Cell, images: Sequence[Image]) -> tuple[tuple[Box, ...], ...]:
         raise cell.must_be("a list of boxes, or a list of boxes for each image")
     lists = _elements(cell) if _is_nested(cell.value) else [cell]
     if len(lists) != len(images):
-        raise cell.wrong(f"contains boxes for {len(lists)} images, but the row has {len(images)}")
+        remedy = "; give a list of boxes for each image: [[[left, top, right, bottom]], []]" if len(images) > 1 else ""
+        raise cell.wrong(f"contains boxes for {counted(len(lists), 'image')}, but the row has {len(images)}{remedy}")
     pairs = zip(lists, images, strict=True)
     return tuple(tuple(_box(each, image) for each in _elements(own_boxes)) for own_boxes, image in pairs)
 

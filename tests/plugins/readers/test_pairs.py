@@ -299,6 +299,12 @@ def test_unusable_picture_prompt_vector_or_box_is_named(
     assert message in error(lambda: data[0])
 
 
+def test_boxes_of_one_image_in_a_row_with_two_say_how_to_write_more(tmp_path: Path, photographs: Path) -> None:
+    two = {"img_path": ["00.jpg", "11.png"], "prompt": "<image><image>What?", "dogs": [[0, 0, 1, 1]]}
+    found = error(lambda: read(to_json([{**ROWS[0], **MORE, **two}], tmp_path), photographs, **OTHERS)[0])
+    assert "dogs: contains boxes for 1 image, but the row has 2; give a list of boxes for each image: [[[left," in found
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
