@@ -20,7 +20,8 @@ _FEW = 2  # layers: the last one computes less, and one more shows what the othe
 class Estimate:
     """Bytes of tensors on the device of one process, in a step with ``pairs`` pairs in a micro-batch.
 
-    ``reference``: a frozen second model. ``passing``: weights and gradients that are whole only while they are used.
+    ``weights``: of the model, with its buffers, such as the copy of an adapter that trains on. ``reference``: a frozen
+    second model. ``passing``: weights and gradients that are whole only while they are used.
     ``activations`` are kept from forward to backward; ``logits`` are there at most, within the forward.
     ``phases``: all bytes at most, in forward, backward and update.
     """
@@ -69,13 +70,14 @@ class Estimator:
         """
         kept = self._backend.keeps(self._line.sizes([trial.weights for trial in self._trials]), train, num_processes)
         step = self._line.step([trial.step(batch, frees_gradients=kept.frees_gradients) for trial in self._trials])
+        weights = kept.weights + self._line.at([trial.buffers for trial in self._trials])
         reference = self._reference(num_processes)
         update = kept.update if self._on_gpu else kept.update + 2 * kept.widest_update
-        stays = kept.weights + kept.optimizer + reference
+        stays = weights + kept.optimizer + reference
         computing = stays + kept.passing + (0 if kept.frees_gradients else kept.gradients)
         return Estimate(
             pairs=len(batch),
-            weights=kept.weights,
+            weights=weights,
             reference=reference,
             gradients=kept.gradients,
             optimizer=kept.optimizer,

@@ -44,8 +44,9 @@ class Step(NamedTuple):
 class Trial:
     """The training model of a recipe with ``depth`` layers and without numbers; it runs one step.
 
-    ``weights``: the sizes of its weights, and ``reference`` of those of a frozen second model. ``on_gpu``: it has the
-    attention and the dropout that a GPU has, and as many logits at once.
+    ``weights``: the sizes of its weights, and ``reference`` of those of a frozen second model. ``buffers``: bytes of
+    other tensors, which no backend splits. ``on_gpu``: it has the attention and the dropout that a GPU has, and as many
+    logits at once.
     """
 
     def __init__(self, recipe: Recipe, depth: int, *, on_gpu: bool = True) -> None:
@@ -54,6 +55,7 @@ class Trial:
         self._mode = fake_mode()
         self._modules = [self._scorer] if copy is None else [self._scorer, copy.model.module]
         self.weights = sizes_of(self._scorer.model)
+        self.buffers = sum(each.nbytes for each in self._scorer.model.module.buffers())
         self.reference = None if copy is None else sizes_of(copy.model)
         for module in self._modules:
             make_fake(module, self._mode)
