@@ -249,7 +249,7 @@ def test_sample_of_an_unfinished_answer_ends_with_its_first_sentence(
 ) -> None:
     tokenizer = adapter("qwen2_vl", qwen).encoder().processor.tokenizer
     written = tokenizer("A dog sleeps. Two cats. A boat.", return_tensors="pt")["input_ids"][0]
-    monkeypatch.setattr("mdpo_vlm.forward.model.generate", lambda _, __, prompts, ___: [written] * len(prompts))
+    monkeypatch.setattr("mdpo_vlm.forward.model.generate", lambda _, __, prompts, *___: [written] * len(prompts))
     losses(qwen, photographs, tmp_path, "adapter_off")
     lines = [json.loads(line) for line in (tmp_path / "adapter_off" / "samples.jsonl").read_text().splitlines()]
     assert {line["answer"] for line in lines} == {"A dog sleeps."}
