@@ -69,8 +69,14 @@ class Listwise(Loss):
 
         columns = {name: number(scores, name) for name in self.ranks}
         ranks, places = torch.stack(list(columns.values()), dim=-1).sort(dim=-1)
-        differ = (ranks.diff(dim=-1) > 0).all(dim=-1)
-        require(scores, differ, "listwise needs an order without ties, found the ranks", columns)
+        leads = ranks.diff(dim=-1) > 0
+        if self.form == "softmax":
+            needed, differ = "one best view", leads[:, 0]
+        else:
+            needed, differ = "an order without ties", leads.all(dim=-1)
+        require(
+            scores, differ, f"listwise needs {needed} (mend the ranks, or remove the row), found the ranks", columns
+        )
         return places
 
 

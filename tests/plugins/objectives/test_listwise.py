@@ -116,7 +116,10 @@ def test_a_short_list_of_a_view_that_is_none_has_two_problems() -> None:
 @pytest.mark.parametrize(
     ("second", "told"),
     [
-        (1.0, "example '1': listwise needs an order without ties, found the ranks a = 1, b = 1"),
+        (
+            1.0,
+            "'1': listwise needs an order without ties (mend the ranks, or remove the row), found the ranks a = 1",
+        ),
         (math.nan, "must be a fin"),
     ],
 )
@@ -125,6 +128,15 @@ def test_rows_without_an_order_are_named(second: float, told: str) -> None:
     with pytest.raises(DataError) as caught:
         loss.check_columns(scores([[0, 0], [0, 0]], a=[1, 1], b=[2, second]))
     assert told in str(caught.value)
+
+
+def test_the_softmax_form_needs_only_one_best_view() -> None:
+    loss = listwise(3, form="softmax", ranks=("a", "b", "c"))
+    tied = scores([[0.5, 0.2, -0.3]], a=[2], b=[1], c=[2])
+    rewards = 0.1 * torch.tensor([0.5, 0.2, -0.3], dtype=torch.float64)
+    torch.testing.assert_close(loss(tied), -rewards.log_softmax(-1)[1:2])
+    with pytest.raises(DataError, match="listwise needs one best view"):
+        loss.check_columns(scores([[0, 0, 0]], a=[1], b=[1], c=[2]))
 
 
 @pytest.mark.parametrize(
