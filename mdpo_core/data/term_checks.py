@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from mdpo_core.errors import DataError, PluginError, Problem, shown
 from mdpo_core.interfaces.plugin_results import call_plugin, require_tensor
@@ -15,23 +15,22 @@ from mdpo_core.types.scores import Scores
 
 def check_row(term: Term, row: str, columns: Mapping[str, float]) -> None:
     """Let a term and its strengths judge the columns of the row with the id ``row``."""
+    _require_no_flag("the term", term.number_columns(), row, columns)
     check_columns(term, Scores.of_columns(row, {name: columns[name] for name in term.columns()}))
     for option, strength in term.strengths().items():
-        _require_no_flag(option, strength, row, columns)
+        _require_no_flag(f"'{option}'", strength.columns(), row, columns)
         check_strength(strength, row, columns)
         if strength.reads_only_columns:
             _check_limits(term, option, strength, row, columns)
 
 
-def _require_no_flag(option: str, strength: Strength, row: str, columns: Mapping[str, float]) -> None:
-    """Raise `DataError` if a row has true or false where a strength reads a number."""
-    for name in strength.columns():
+def _require_no_flag(reader: str, names: Iterable[str], row: str, columns: Mapping[str, float]) -> None:
+    """Raise `DataError` if a row has true or false in a column where ``reader`` takes a number."""
+    for name in names:
         value = columns[name]
         if isinstance(value, Flag | bool):
             found = "true" if value else "false"
-            message = (
-                f"'{option}' reads numbers from the column '{name}', found {found}; write {value:g} if that is meant"
-            )
+            message = f"{reader} reads numbers from the column '{name}', found {found}; write {value:g} if that is meant"
             raise DataError([Problem(f"example '{row}'", "", message)])
 
 

@@ -59,6 +59,10 @@ class Term(Component):
         """The names of the data columns that this term reads."""
         return ()
 
+    def number_columns(self) -> tuple[str, ...]:
+        """Those of `columns` where true and false are refused before training, since they hardly mean 1 and 0."""
+        return ()
+
     def check_columns(self, scores: Scores) -> None:
         """Raise `DataError`, naming ``scores.ids``, if a value in a column is not valid.
 

@@ -38,6 +38,9 @@ class Listwise(Loss):
     def columns(self) -> tuple[str, ...]:
         return self.ranks
 
+    def number_columns(self) -> tuple[str, ...]:
+        return self.ranks
+
     @model_validator(mode="after")
     def _an_order(self) -> Self:
         if len(set(self.order)) < len(self.order):
