@@ -179,9 +179,10 @@ class VlmEncoder:
             found = f"{bare if len(example.prompt) == 1 else ''}a conversation, which needs model.prompts: chat"
             raise row_error(example, f"the prompt is {found}")
         text = example.prompt.replace(IMAGE_MARK, "")
-        token = self.processor.image_token
-        if token in text:
-            raise row_error(example, f"the prompt contains the image token {token!r}; mark images by {IMAGE_MARK}")
+        # What stands for a picture, and what stands for one of its features.
+        for token in (self.processor.image_token, *self.token_texts([self.image_token])):
+            if token in text:
+                raise row_error(example, f"the prompt contains the image token {token!r}; mark images by {IMAGE_MARK}")
         problem = self.loaded.special_tokens.problem_of_ready_prompt(text)
         if problem is not None:
             raise row_error(example, f"the prompt {problem}")

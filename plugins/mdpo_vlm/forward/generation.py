@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from mdpo_core import Decoding, EncodedImage, EncodedPrompt, current_world, device_of
 from mdpo_vlm.families import Family
 from mdpo_vlm.forward.images import encode_images, model_inputs
+from mdpo_vlm.forward.long_rows import batches_of_steady_positions, forget_long_rows
 from mdpo_vlm.forward.positions import prompt_positions
 from mdpo_vlm.forward.videos import is_video
 from mdpo_vlm.forward.ways_in.marks import marked
@@ -29,26 +30,42 @@ def generate(
 
     ``around``: the numbers of the tokens around images.
     """
+    device = device_of(base)
+    batches = batches_of_steady_positions(base.config, prompts, decoding.max_new_tokens)
+    responses: list[Tensor] = []
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(decoding.seed)
+        for batch in batches:
+            responses += _responses(base, family, batch, decoding, around)
+            forget_long_rows(base)
+    return responses[: len(prompts)]
+
+
+def _responses(
+    base: PreTrainedModel,
+    family: Family,
+    prompts: Sequence[EncodedPrompt],
+    decoding: Decoding,
+    around: Sequence[int],
+) -> list[Tensor]:
     device, ends = device_of(base), end_tokens(base)
     token_ids, attention_mask = (part.to(device) for part in _left_padded(prompts))
     images = [{name: part.to(device) for name, part in image.items()} for each in prompts for image in each.images]
     # Forget the value of an earlier call; transformers would use it for a prompt without images.
     getattr(base, "model", base).rope_deltas = None
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(decoding.seed)
-        encoded = encode_images(base, family, images) if images else ()
-        with projected(base) if family.projects_itself else nullcontext():
-            generated = base.generate(
-                input_ids=token_ids,
-                attention_mask=attention_mask,
-                **marked(base, family, token_ids, torch.zeros_like(token_ids, dtype=torch.bool), around),
-                **model_inputs(base, family, token_ids, encoded),
-                **_positions(base, family, prompts, encoded),
-                **_options(decoding),
-                # If weights are split over processes, each process continues until the last one has finished.
-                synced_gpus=current_world().size > 1,
-                pad_token_id=ends[0],
-            )
+    encoded = encode_images(base, family, images) if images else ()
+    with projected(base) if family.projects_itself else nullcontext():
+        generated = base.generate(
+            input_ids=token_ids,
+            attention_mask=attention_mask,
+            **marked(base, family, token_ids, torch.zeros_like(token_ids, dtype=torch.bool), around),
+            **model_inputs(base, family, token_ids, encoded),
+            **_positions(base, family, prompts, encoded),
+            **_options(decoding),
+            # If weights are split over processes, each process continues until the last one has finished.
+            synced_gpus=current_world().size > 1,
+            pad_token_id=ends[0],
+        )
     return [_before_end(ids[token_ids.shape[1] :].cpu(), ends) for ids in generated]
 
 

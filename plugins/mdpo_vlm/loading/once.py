@@ -70,9 +70,10 @@ def require_steady_positions(adapter: ModelAdapter, folder: Path) -> None:
     """Raise `RecipeError` if a row may be so long that it changes the positions of the rows beside it."""
 
     def compute() -> int | None:
-        from mdpo_vlm.loading.shapes import steady_positions
+        from mdpo_vlm.files.config import load_config
+        from mdpo_vlm.forward.long_rows import steady_positions
 
-        return steady_positions(folder)
+        return steady_positions(load_config(folder))
 
     steady = _found("steady_positions", compute, adapter, folder)
     if steady is not None and adapter.max_length > steady:

@@ -52,21 +52,6 @@ def _scaled(positions: int, rope: Mapping[str, Any]) -> int:
     return int(original * factor) if 1 < factor < _LARGEST_FACTOR else 0
 
 
-def steady_positions(folder: Path) -> int | None:
-    """The tokens up to which a sequence has the same positions in every batch; None: no length changes them.
-
-    In some models, one longer sequence changes those of the whole batch (``rope_type`` dynamic and longrope).
-    """
-    text = load_config(folder).get_text_config()
-    before = getattr(text, "max_position_embeddings", None)
-    limits = [
-        before if rope["rope_type"] == "dynamic" else rope.get("original_max_position_embeddings", before)
-        for rope in ropes(text)
-        if rope.get("rope_type") in ("dynamic", "longrope")
-    ]
-    return min((limit for limit in limits if isinstance(limit, int)), default=None)
-
-
 def without_weights(folder: Path, dtype: str = "float32", depth: int | None = None) -> PreTrainedModel:
     """The model of a folder on torch's meta device: it has names and shapes, but no numbers.
 

@@ -396,6 +396,16 @@ def test_image_tokens_without_an_image_are_refused_everywhere(tmp_path: Path) ->
         ready.encoder().encode_prompt(Example("1", "What is <|image_pad|>?", {}))  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("family", ["gemma3", "llama4", "molmo2", "qwen3_5"])
+def test_a_ready_prompt_that_spells_a_feature_of_a_picture_is_refused(family: str, tmp_path: Path) -> None:
+    """In some families its token is another one than that of a picture."""
+    encoder = adapter(family, build_vlm(family, tmp_path), prompts="ready").encoder()
+    [feature] = encoder.token_texts([encoder.image_token])
+    images = (PIL.Image.new("RGB", (90, 60)),)
+    with pytest.raises(DataError, match=f"example '1': the prompt contains the image token {re.escape(repr(feature))}"):
+        encoder.encode_prompt(Example("1", f"{IMAGE_MARK} What is {feature}?", {}, images))
+
+
 def set_config(folder: Path, **changes: object) -> None:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, **changes}))
