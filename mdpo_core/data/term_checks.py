@@ -30,7 +30,9 @@ def _require_no_flag(reader: str, names: Iterable[str], row: str, columns: Mappi
         value = columns[name]
         if isinstance(value, Flag | bool):
             found = "true" if value else "false"
-            message = f"{reader} reads numbers from the column '{name}', found {found}; write {value:g} if that is meant"
+            message = (
+                f"{reader} reads numbers from the column '{name}', found {found}; write {value:g} if that is meant"
+            )
             raise DataError([Problem(f"example '{row}'", "", message)])
 
 

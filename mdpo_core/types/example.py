@@ -30,8 +30,8 @@ ExampleField = Literal["responses", "columns", "other_images", "other_prompts", 
 class Flag(float):
     """A number of a column that the data has as true or false: 1 or 0.
 
-    Terms read it as any number, so labels may be true or false. Strengths and ranks refuse it: true as a beta, or as the
-    rank of an answer, is hardly meant as 1.
+    Terms read it as any number, so labels may be true or false. Strengths and ranks refuse it: true as a beta, or as
+    the rank of an answer, is hardly meant as 1.
     """
 
 

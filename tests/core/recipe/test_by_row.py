@@ -149,12 +149,12 @@ def test_a_term_itself_reads_true_as_1() -> None:
     check_row(term, "17", {name: scores[name] for name in term.columns()})
 
 
-@pytest.mark.parametrize(("value", "said"), [(Flag(True), "found true; write 1"), (Flag(False), "found false; write 0")])
+@pytest.mark.parametrize(("value", "said"), [(Flag(True), "true; write 1"), (Flag(False), "false; write 0")])
 def test_a_rank_is_no_flag(value: float, said: str) -> None:
     """As numbers, false would be a better rank than true."""
     term = with_terms({"loss": "listwise", "order": ["chosen", "rejected"], "ranks": ["first", "second"]}).objective[0]
     check_row(term, "17", {"first": 2.0, "second": 1.0})
-    with pytest.raises(DataError, match=f"example '17': the term reads numbers from the column 'second', {said}"):
+    with pytest.raises(DataError, match=f"example '17': the term reads numbers from the column 'second', found {said}"):
         check_row(term, "17", {"first": 2.0, "second": value})
 
 
