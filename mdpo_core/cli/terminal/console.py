@@ -122,9 +122,8 @@ class Console:
             reason = f" (auto: {_reason(kind)})"
         start = f", from step {first_step}" if first_step else ""
         self._print(f"run {run_dir}: {counted(num_steps, 'step')}{start}; reference: {kind or 'not needed'}{reason}")
-        self._print(
-            f"training on {', '.join(self._recipe.labels())}; a step shows the loss, and the accuracy and margin of comparisons"
-        )
+        shown = "the loss, and the accuracy and margin of comparisons"
+        self._print(f"training on {', '.join(self._recipe.labels())}; a step shows {shown}")
         self._show_step({})
 
     @hookimpl
