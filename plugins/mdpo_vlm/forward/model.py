@@ -29,9 +29,9 @@ from mdpo_vlm.families import Family
 from mdpo_vlm.files.config import image_token_id
 from mdpo_vlm.files.folder import encoder_files
 from mdpo_vlm.files.traits import TRAITS
+from mdpo_vlm.forward.answers.generation import generate
 from mdpo_vlm.forward.attention import NO_MASK
 from mdpo_vlm.forward.calls import open_calls
-from mdpo_vlm.forward.generation import generate
 from mdpo_vlm.forward.images import encode_images, model_inputs
 from mdpo_vlm.forward.positions import packed_positions, padded_positions
 from mdpo_vlm.forward.routers import routing

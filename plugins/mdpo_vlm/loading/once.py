@@ -71,7 +71,7 @@ def require_steady_positions(adapter: ModelAdapter, folder: Path) -> None:
 
     def compute() -> int | None:
         from mdpo_vlm.files.config import load_config
-        from mdpo_vlm.forward.long_rows import steady_positions
+        from mdpo_vlm.forward.answers.long_rows import steady_positions
 
         return steady_positions(load_config(folder))
 

@@ -47,7 +47,7 @@ def _embed(
 
     A token that is generated comes alone, with the features of its prompt's images, of which none is taken.
     """
-    if image_pixel_values is None:
+    if image_pixel_values is None or input_ids.shape[1] == 1:
         return inputs_embeds
     return inputs_embeds.masked_scatter((input_ids == token)[..., None], image_pixel_values.to(inputs_embeds))
 

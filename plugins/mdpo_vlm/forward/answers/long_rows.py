@@ -41,6 +41,17 @@ def batches_of_steady_positions(
     return [[prompts[min(number, last)]] for number in range(current_world().max_over_processes(len(prompts)))]
 
 
+def becomes_long(config: PreTrainedConfig, prompts: Sequence[EncodedPrompt], num_new: int) -> bool:
+    """Whether an answer may reach positions that change those before it.
+
+    What a cache holds of these is wrong then; Phi-4's forgets the whole prompt.
+    """
+    steady = steady_positions(config)
+    return steady is not None and any(
+        len(prompt.token_ids) <= steady < len(prompt.token_ids) + num_new for prompt in prompts
+    )
+
+
 def forget_long_rows(base: PreTrainedModel) -> None:
     """Take back what a long row changed: with dynamic positions, transformers keeps it for the rows that follow."""
     if steady_positions(base.config) is None:

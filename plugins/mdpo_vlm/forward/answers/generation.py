@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 
 import torch
@@ -11,8 +11,8 @@ from transformers import PreTrainedModel
 
 from mdpo_core import Decoding, EncodedImage, EncodedPrompt, current_world, device_of
 from mdpo_vlm.families import Family
+from mdpo_vlm.forward.answers.long_rows import batches_of_steady_positions, becomes_long, forget_long_rows
 from mdpo_vlm.forward.images import encode_images, model_inputs
-from mdpo_vlm.forward.long_rows import batches_of_steady_positions, forget_long_rows
 from mdpo_vlm.forward.positions import prompt_positions
 from mdpo_vlm.forward.videos import is_video
 from mdpo_vlm.forward.ways_in.marks import marked
@@ -62,6 +62,7 @@ def _responses(
             **model_inputs(base, family, token_ids, encoded),
             **_positions(base, family, prompts, encoded),
             **_options(decoding),
+            use_cache=not becomes_long(base.config, prompts, decoding.max_new_tokens),
             # If weights are split over processes, each process continues until the last one has finished.
             synced_gpus=current_world().size > 1,
             pad_token_id=ends[0],
@@ -77,13 +78,26 @@ def end_tokens(base: PreTrainedModel) -> list[int]:
     return [int(each) for each in (end if isinstance(end, list) else [end])]
 
 
+# One answer a prompt, token by token, whatever the model's own settings are: with beams, the features of a prompt's
+# images would have to be repeated for each.
+_ONE_ANSWER: Mapping[str, object] = {
+    "num_beams": 1,
+    "early_stopping": False,
+    "length_penalty": 1.0,
+    "num_return_sequences": 1,
+    "prompt_lookup_num_tokens": None,
+    "return_dict_in_generate": False,
+}
+
+
 def _options(decoding: Decoding) -> dict[str, object]:
+    common = {**_ONE_ANSWER, "max_new_tokens": decoding.max_new_tokens}
     if decoding.temperature == 0:
         # Unset the model's own sampling settings: they have no effect here, but transformers would warn about them.
         greedy = {"temperature": None, "top_p": None, "top_k": None}
-        return {"max_new_tokens": decoding.max_new_tokens, "do_sample": False, **greedy}
+        return {**common, "do_sample": False, **greedy}
     sampling = {"temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": 0}
-    return {"max_new_tokens": decoding.max_new_tokens, "do_sample": True, **sampling}
+    return {**common, "do_sample": True, **sampling}
 
 
 def _left_padded(prompts: Sequence[EncodedPrompt]) -> tuple[Tensor, Tensor]:
