@@ -24,7 +24,7 @@ CHANGES = [
 ]
 COMPILED = "scoring.compile=true"
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.nightly(reason="a whole run; test_compilation.py compiles each kind of layer")
 
 
 def train(folder: Path, *changes: str, resume: bool = False) -> Path:

@@ -54,7 +54,7 @@ HELD_OUT, READ_APART = (False, "cached"), (True, "adapter_off")
 @pytest.mark.parametrize(
     ("validation", "reference"),
     [
-        pytest.param(*HELD_OUT, marks=pytest.mark.long),
+        pytest.param(*HELD_OUT, marks=pytest.mark.nightly(reason="test_goals.py kills measured runs, too")),
         pytest.param(*READ_APART, marks=pytest.mark.nightly(reason="as held-out rows, which are drawn, too")),
     ],
 )

@@ -194,10 +194,8 @@ def test_every_stage_and_four_processes_train_as_one_process(
     require_like_one_process(backend, processes, [*changes, *STEADY], tmp_path)
 
 
-@pytest.mark.parametrize(
-    "backend",
-    nightly_but(["zero_3"], ["ddp", "fsdp", "zero_3"], "as zero_3, whose processes meet most often", pytest.mark.long),
-)
+@pytest.mark.nightly(reason="test_held_out.py and test_probed_runs.py share evaluations of all kinds of rows")
+@pytest.mark.parametrize("backend", ["ddp", "fsdp", "zero_3"])
 def test_processes_share_an_evaluation_and_all_know_its_result(backend: str, tmp_path: Path) -> None:
     # Captions of different lengths in each process, which must not leave another one waiting.
     recipe = RECIPE.parent / "quickstart.yaml"
@@ -226,8 +224,8 @@ def test_the_recipe_for_eight_gpus_runs_on_a_small_model(changes: list[str], tmp
 @pytest.mark.parametrize(
     "backend",
     [
-        *(pytest.param(name, marks=pytest.mark.long) for name in ("ddp", "zero_3")),
-        *nightly_but([], ["fsdp", *STAGES], "as zero_3, which gathers more"),
+        pytest.param("zero_3", marks=pytest.mark.long),
+        *nightly_but([], ["ddp", "fsdp", *STAGES], "as zero_3, which gathers more"),
     ],
 )
 def test_rows_without_images_give_gradients_of_one_process(

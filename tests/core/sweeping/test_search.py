@@ -99,7 +99,7 @@ def test_python_is_answered_in_its_words(recipe: Path) -> None:
         mdpo.search(recipe, {"train.seed": Range(0, 9)}, runs=0, out=recipe.parent / "out", maximize=PICTURE)
 
 
-@pytest.mark.long
+@pytest.mark.nightly(reason="test_sweep.py stops a sweep, which starts the trials of a search, too")
 def test_a_killed_search_goes_on_with_the_same_trials(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It is killed in its first run, after a checkpoint."""
     out = recipe.parent / "out"

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
+from support.effort import nightly_but
 
 import mdpo
 from mdpo_core import RecipeError, load_recipe, sweep
@@ -162,8 +163,10 @@ def _wait_for(found: object, process: subprocess.Popen[str]) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "signum",
+    nightly_but([signal.SIGINT], [signal.SIGINT, signal.SIGTERM], "runs take both signals alike", pytest.mark.long),
+)
 def test_a_stopped_sweep_leaves_checkpoints_and_goes_on_to_the_same_weights(
     signum: signal.Signals, recipe: Path
 ) -> None:

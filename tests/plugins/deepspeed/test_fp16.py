@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from mdpo_deepspeed import DeepSpeed
 from pydantic import ValidationError
+from support.effort import nightly_but
 from support.paths import LLAVA_MDPO
 from support.processes.launching import records
 
@@ -66,8 +67,7 @@ def test_an_overflow_at_the_first_step_stops_the_run_and_says_what_to_lower(
     assert not (tmp_path / "overflow" / "final").exists()
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("stage", [0, 2])
+@pytest.mark.parametrize("stage", nightly_but([2], [0, 2], "as stage 2, which splits gradients", pytest.mark.long))
 def test_norms_do_not_depend_on_the_factor_of_the_gradients(
     stage: int, small: list[str], process: ProcessPoolExecutor, tmp_path: Path
 ) -> None:
