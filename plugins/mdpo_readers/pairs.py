@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from mdpo_readers.examples import PairRows
     from mdpo_readers.tables.table import Table
 
-_ADD = "; add it to the data, or name a column that the data has"
+# What the readers of formats give; what else is asked for is lost with them.
+_OF_FORMATS = frozenset(("chosen", "rejected"))
 _UNKNOWN = "COLUMN"  # what `mdpo data` writes where the user has to choose one
 
 
@@ -159,25 +160,35 @@ class Pairs(VideoReader):
 
     def _require(self, columns: PairColumns, table: Table) -> None:
         """Raise `DataError` if the table lacks a column, or the folder of images does not exist."""
-        from mdpo_readers.formats.recognition import format_line
-        from mdpo_readers.formats.table_reader import TableReader
-
-        problems = self._missing_columns(columns, table)
-        if problems:
-            is_beside = not table.missing(columns.of_pairs())  # which no other reader could give
-            hint = _ADD if is_beside else format_line(self.source, table, TableReader.named(), Pairs)
-            problems = [replace(problem, message=problem.message + hint) for problem in problems]
+        missing = table.missing(columns.names())
+        other = self._other_reader(columns, table) if missing else ""
+        found = zip(missing, self._missing_columns(columns, table), strict=True)
+        problems = [replace(each, message=each.message + (other or self._remedy(name))) for name, each in found]
         problems += self.missing_images() if columns.of_images() else ()
         if problems:
             raise DataError(problems)
 
+    def _other_reader(self, columns: PairColumns, table: Table) -> str:
+        """What else reads the table, as the end of a message; empty where it would give less than is asked for."""
+        from mdpo_readers.formats.recognition import format_line
+        from mdpo_readers.formats.table_reader import TableReader
+
+        has_pairs = not table.missing(columns.of_pairs())
+        asks_for_more = any(set(names) - _OF_FORMATS for names in self.gives().values())
+        return "" if has_pairs or asks_for_more else format_line(self.source, table, TableReader.named(), Pairs)
+
+    def _remedy(self, column: str) -> str:
+        """What to do about a missing column, with the option that names it."""
+        named = {name: (getattr(self, name),) for name in ("prompt", "image", "video", "beginning", "id")}
+        by_name = ("responses", "other_images", "other_prompts", "vectors", "boxes")
+        several = {"columns": self.columns, **{name: tuple(getattr(self, name).values()) for name in by_name}}
+        option = next(option for option, columns in (named | several).items() if column in columns)
+        return f"; add it to the data, or name a column that the data has in data.{option}"
+
     def _missing_columns(self, columns: PairColumns, table: Table) -> list[Problem]:
-        missing = table.missing(columns.names())
-        if not missing:
-            return []
         names = table.column_names()
         listed = f"  (columns: {', '.join(names)})"
         return [
             Problem(self.source, "", f"the column '{name}' is missing{suggestion(name, names)}{listed}")
-            for name in missing
+            for name in table.missing(columns.names())
         ]

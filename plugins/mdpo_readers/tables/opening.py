@@ -243,7 +243,8 @@ def _data_error(where: str | Path, message: str) -> DataError:
 
 
 def file_suggestion(path: Path) -> str:
-    """``; did you mean 'x'?`` for the file beside ``path`` with the most similar name, or an empty text."""
-    siblings = {file.name: str(file) for file in path.parent.iterdir()} if path.parent.is_dir() else {}
+    """``; did you mean 'x'?`` for the data or folder beside ``path`` with the most similar name, or an empty text."""
+    files = path.parent.iterdir() if path.parent.is_dir() else ()
+    siblings = {file.name: str(file) for file in files if file.is_dir() or kind_of(file) in FORMATS}
     matches = difflib.get_close_matches(path.name, sorted(siblings), n=1)
     return f"; did you mean '{siblings[matches[0]]}'?" if matches else ""

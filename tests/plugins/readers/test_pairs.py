@@ -366,12 +366,27 @@ def test_a_missing_column_of_numbers_suggests_no_other_reader(tmp_path: Path, ph
     """Another reader gives other answers and pictures, but no number that the file lacks."""
     found = error(lambda: read(to_json(ROWS, tmp_path), photographs, columns=("score",)))
     assert "the column 'score' is missing" in found
-    assert found.endswith("; add it to the data, or name a column that the data has")
+    assert found.endswith("; add it to the data, or name a column that the data has in data.columns")
+
+
+def test_a_missing_column_suggests_no_reader_that_gives_less(tmp_path: Path, photographs: Path) -> None:
+    """The columns are also those of a format whose reader has no third answer."""
+    rows = [{"image": "boat.png", "prompt": "What?", "chosen": "A", "rejected": "B", "third": "C"}]
+    responses = {"chosen": "chosen", "rejected": "rejected", "third": "third"}
+    found = error(lambda: read(to_json(rows, tmp_path), photographs, responses=responses))
+    assert "the column 'img_path' is missing" in found
+    assert found.endswith("; add it to the data, or name a column that the data has in data.image")
+    assert "the columns are those of" in error(lambda: read(to_json(rows, tmp_path), photographs))
 
 
 def test_infinity_is_no_score(tmp_path: Path, photographs: Path) -> None:
     data = read(to_parquet([{**ROWS[0], "score": float("inf")}], tmp_path), photographs, columns=("score",))
     assert "must be a finite number, found inf" in error(lambda: data[0])
+
+
+def test_a_missing_source_is_not_taken_for_a_file_without_data(tmp_path: Path, photographs: Path) -> None:
+    (tmp_path / "pairs.yaml").write_text("model: {}")
+    assert "did you mean" not in error(lambda: read(tmp_path / "pairs.json", photographs))
 
 
 def test_a_missing_source_is_named_with_the_nearest_there_is(tmp_path: Path, photographs: Path) -> None:
