@@ -15,7 +15,7 @@ from mdpo_core.types.scores import Scores
 
 def check_row(term: Term, row: str, columns: Mapping[str, float]) -> None:
     """Let a term and its strengths judge the columns of the row with the id ``row``."""
-    _require_no_flag("the term", term.number_columns(), row, columns)
+    _require_no_flag("the term", _number_columns(term), row, columns)
     check_columns(term, Scores.of_columns(row, {name: columns[name] for name in term.columns()}))
     for option, strength in term.strengths().items():
         _require_no_flag(f"'{option}'", strength.columns(), row, columns)
@@ -34,6 +34,15 @@ def _require_no_flag(reader: str, names: Iterable[str], row: str, columns: Mappi
                 f"{reader} reads numbers from the column '{name}', found {found}; write {value:g} if that is meant"
             )
             raise DataError([Problem(f"example '{row}'", "", message)])
+
+
+def _number_columns(term: Term) -> tuple[str, ...]:
+    source = f"number_columns() of {type(term).__name__}"
+    names = call_plugin(source, term.number_columns)
+    unknown = sorted(set(names).difference(term.columns()))
+    if unknown:
+        raise PluginError(f"{source} names '{unknown[0]}', which is none of its columns()")
+    return names
 
 
 def check_columns(term: Term, scores: Scores) -> None:

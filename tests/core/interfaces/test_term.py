@@ -26,6 +26,7 @@ from mdpo_core import (
     run,
 )
 from mdpo_core.data.encoding import BatchBuilder
+from mdpo_core.data.term_checks import check_row
 from mdpo_core.objective.objective import Objective
 from mdpo_core.registry.discovery import Registry, current_registry, use_registry
 from mdpo_core.scoring.probes import made_of, outputs_of
@@ -201,6 +202,12 @@ def test_a_wrong_check_of_columns_is_named_where_rows_are_read(check: Any, messa
         builder.encode(example, [example], epoch=0)
     with pytest.raises(AssertionError, match=message.partition(":")[0].partition(" must")[0]):
         check_loss(loss)
+
+
+def test_a_column_of_numbers_that_a_term_does_not_read_is_named() -> None:
+    loss = term(dpo, columns=lambda _: ("score",), number_columns=lambda _: ("rank",))()
+    with pytest.raises(PluginError, match=r"number_columns\(\) of Wrong names 'rank', which is none of its columns\(\)"):
+        check_row(loss, "1", {"score": 0.5})
 
 
 def test_an_error_of_a_term_s_own_is_passed_on() -> None:
