@@ -168,8 +168,11 @@ class TransformersAdapter(TransformersOptions):
 
     def encoder(self) -> VlmEncoder:
         """See `ModelAdapter`. It loads the processor when it encodes, if these files have fitted together before."""
-        encoder = self._encoder(self._encoder_folder())
-        require_fit_once(self, self.folder(), self.family(), encoder)
+        return self._fitting_encoder(self._encoder_folder(), self.folder())
+
+    def _fitting_encoder(self, folder: Path, model: Path) -> VlmEncoder:
+        encoder = self._encoder(folder)
+        require_fit_once(self, model, self.family(), encoder, folder)
         return encoder
 
     def _encoder(self, folder: Path) -> VlmEncoder:
@@ -211,8 +214,8 @@ class TransformersAdapter(TransformersOptions):
     def load_exported(self, folder: Path, placement: Placement) -> tuple[VlmEncoder, VlmModel]:
         from mdpo_vlm.loading.load import load_exported
 
-        encoder = self._encoder(folder)
-        encoder.loaded  # noqa: B018  # refuses a folder before its weights are read
+        # It refuses a folder before its weights are read.
+        encoder = self._fitting_encoder(folder, self.folder() if is_peft_folder(folder) else folder)
         return encoder, load_exported(self._plan(), folder, placement)
 
     @property
@@ -243,9 +246,9 @@ class TransformersAdapter(TransformersOptions):
         return self.model_copy(update={"path": full_name(self.path, self.continued), "base": name})
 
     def for_exported(self, folder: Path) -> Self:
-        from mdpo_vlm.parts.adapter_folder import is_adapter, named_base
+        from mdpo_vlm.parts.adapter_folder import named_base
 
-        if not is_adapter(folder):
+        if not is_peft_folder(folder):
             plain = {"lora": None, "parts": Parts(), "freeze": (), "quantize": None, "kernels": None}
             return self._whole_at(str(folder.absolute())).model_copy(update=plain)
         named = self._whole_at(named_base(folder) or self._path_of_whole)
@@ -290,11 +293,3 @@ class TransformersAdapter(TransformersOptions):
         if not self.continue_lora:
             return self.path
         return self.base or base_name(adapter_folder(find_folder(self.path)))
-
-    @property
-    def unquantized(self) -> Self:
-        return self.model_copy(update={"quantize": None})
-
-    @property
-    def without_kernels(self) -> Self:
-        return self.model_copy(update={"kernels": None})

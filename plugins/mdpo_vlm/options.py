@@ -83,3 +83,11 @@ class TransformersOptions(ModelAdapter):
         if remedies:
             raise ValueError(f"continue_lora trains LoRA alone; {' and '.join(remedies)}")
         return self
+
+    @property
+    def unquantized(self) -> Self:
+        return self.model_copy(update={"quantize": None})
+
+    @property
+    def without_kernels(self) -> Self:
+        return self.model_copy(update={"kernels": None})

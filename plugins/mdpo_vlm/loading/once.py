@@ -21,15 +21,17 @@ _LIBRARIES = (
 )
 
 
-def require_fit_once(adapter: ModelAdapter, folder: Path, family: Family, encoder: VlmEncoder) -> None:
+def require_fit_once(
+    adapter: ModelAdapter, folder: Path, family: Family, encoder: VlmEncoder, processor: Path
+) -> None:
     """See `require_fit`."""
 
     def compute() -> None:
         from mdpo_vlm.loading.fit import require_fit
 
-        require_fit(folder, family, encoder, folder)
+        require_fit(folder, family, encoder, processor)
 
-    _found("fit", compute, adapter, folder)
+    _found("fit", compute, adapter, folder, processor)
 
 
 def require_targets_once(adapter: ModelAdapter, folder: Path, family: Family) -> None:

@@ -192,3 +192,5 @@ def test_a_processor_that_cuts_other_tiles_than_the_model_is_named(folder: Path,
     found = "tiles whose sides have 32 pixels and 16 patches, and the model's have 64 pixels and 32 patches"
     with pytest.raises(DataError, match=found):
         adapter(PHI, other).encoder()
+    with pytest.raises(DataError, match=found):
+        adapter(PHI, folder).load_exported(other, Placement())
