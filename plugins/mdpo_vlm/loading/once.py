@@ -21,9 +21,7 @@ _LIBRARIES = (
 )
 
 
-def require_fit_once(
-    adapter: ModelAdapter, folder: Path, family: Family, encoder: VlmEncoder, processor: Path
-) -> None:
+def require_fit_once(adapter: ModelAdapter, folder: Path, family: Family, encoder: VlmEncoder, processor: Path) -> None:
     """See `require_fit`."""
 
     def compute() -> None:
