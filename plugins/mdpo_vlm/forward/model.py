@@ -28,6 +28,7 @@ from mdpo_core import (
 from mdpo_vlm.families import Family
 from mdpo_vlm.files.config import image_token_id
 from mdpo_vlm.files.folder import encoder_files
+from mdpo_vlm.files.saving import save_model
 from mdpo_vlm.files.traits import TRAITS
 from mdpo_vlm.forward.answers.generation import generate
 from mdpo_vlm.forward.attention import NO_MASK
@@ -188,11 +189,11 @@ class VlmModel:
 
     def export(self, folder: Path, *, merge: bool = False) -> None:
         if merge:
-            merged_lora(self._module).save_pretrained(folder)
+            save_model(merged_lora(self._module), folder)
         elif isinstance(self._module, PeftModel):
             save_lora(self._module, folder)
         else:
-            self._base.save_pretrained(folder)
+            save_model(self._base, folder)
         # Copy them unchanged; saving would write the format of the installed version of transformers.
         for file in encoder_files(self._encoder_folder):
             shutil.copyfile(file, folder / file.name)

@@ -112,6 +112,7 @@ def adapter_files(adapter: Path) -> list[Path]:
 
 def _merge(adapter: Path, base: Path, folder: Path) -> None:
     from mdpo_vlm.files.config import load_config
+    from mdpo_vlm.files.saving import save_model
     from mdpo_vlm.loading.pretrained import read_weights
     from mdpo_vlm.loading.shapes import without_weights
     from mdpo_vlm.parts.adapter_folder import require_adapter
@@ -120,7 +121,7 @@ def _merge(adapter: Path, base: Path, folder: Path) -> None:
     require_adapter(adapter, without_weights(base))
     dtype = str(getattr(load_config(base), "dtype", None) or "float32").removeprefix("torch.")
     model = read_weights(base, Placement("cpu", dtype))  # type: ignore[arg-type]  # whatever the base is stored in
-    merged_lora(read_lora(model, adapter, "cpu")).save_pretrained(folder)
+    save_model(merged_lora(read_lora(model, adapter, "cpu")), folder)
     for file in encoder_files(encoder_folder(adapter, base)):
         shutil.copyfile(file, folder / file.name)
 
