@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +16,11 @@ from mdpo_vlm.forward.answers.long_rows import batches_of_steady_positions, stea
 from support.builders.small_vlms import SMALL, build_vlm
 from support.builders.vlms.shapes import text
 from support.oracles.plain_vlms import adapter, examples, plain_inputs
+from support.paths import TESTS
 from transformers import AutoConfig, AutoModelForMultimodalLM
 
 from mdpo_core import Decoding, EncodedPrompt, Example, Placement
+from mdpo_core.processes.rendezvous import process_group
 
 NEW = 24
 # Longer than a question about one picture, and shorter than one about two.
@@ -111,6 +116,31 @@ def test_prompts_are_separated_only_where_a_long_one_would_matter(
     prompts = [EncodedPrompt(torch.arange(length)) for length in (4, 20, 8)]
     assert batches_of_steady_positions(config, prompts, LIMIT - 20) == [prompts]
     assert batches_of_steady_positions(config, prompts, LIMIT - 19) == [[each] for each in prompts]
+
+
+def answer_in_turn(folder: Path, photographs: Path, told: Path) -> None:
+    """What one of two processes answers: the first one three prompts, the second one a short one alone."""
+    with process_group() as world:
+        data = examples("llava", photographs)
+        mine = data[1:] if world.rank == 0 else data[:1]
+        (told / f"{world.rank}.json").write_text(json.dumps(answers("llava", folder, mine)))
+
+
+@pytest.mark.long
+def test_processes_with_other_prompts_answer_equally_often(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, photographs: Path
+) -> None:
+    """A process that called the model less often would leave the others waiting."""
+    folder, data = with_positions("longrope", LIMIT, monkeypatch, tmp_path), examples("llava", photographs)
+    paths = ", ".join(f"pathlib.Path({str(each)!r})" for each in (folder, photographs, tmp_path))
+    program = f"import sys, pathlib; sys.path.insert(0, {str(TESTS)!r}); from plugins.vlm import test_batched_answers\n"
+    (tmp_path / "answer.py").write_text(f"{program}test_batched_answers.answer_in_turn({paths})\n")
+    words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(tmp_path / "answer.py")]
+    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo"}
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, env=environment, timeout=200)
+    assert done.returncode == 0, done.stderr
+    found = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
+    assert found == [plain_answers("llava", folder, data[1:]), plain_answers("llava", folder, data[:1])]
 
 
 @pytest.mark.parametrize("family", ["llava", "qwen2_5_vl"])
