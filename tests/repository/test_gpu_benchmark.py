@@ -141,7 +141,7 @@ def test_the_table_is_of_one_device_and_says_what_it_leaves_out(
     assert "left out" not in capsys.readouterr().out
 
 
-@pytest.mark.long
+@pytest.mark.nightly(reason="the other tests run single cases of stages, and test_compilation.py compiles layers")
 def test_the_benchmark_of_compiled_layers_runs() -> None:
     words = [sys.executable, "-m", "benchmarks.compiled_layers", "--shape", "tiny", "--steps", "1", "--dropout", "0.1"]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=280)

@@ -52,7 +52,7 @@ def wait_for(process: subprocess.Popen[str], moment: Callable[[Path], bool], fol
         time.sleep(0.002)
 
 
-@pytest.mark.long
+@pytest.mark.nightly(reason="test_resume.py kills a run, and test_processes.py one of two processes")
 @pytest.mark.parametrize("many_saves", ["fsdp"], indirect=True)
 def test_run_killed_once_in_each_stage_ends_as_an_unkilled_one(
     many_saves: list[str], tmp_path: Path, request: pytest.FixtureRequest
@@ -60,7 +60,7 @@ def test_run_killed_once_in_each_stage_ends_as_an_unkilled_one(
     require_end_despite_kills(many_saves, tmp_path, MOMENTS, random.Random(request.node.name))
 
 
-@pytest.mark.nightly(reason="ten random kills a backend take four minutes; one kill in each stage is in `long`")
+@pytest.mark.nightly(reason="ten random kills a backend take four minutes; one kill in each stage shows what is lost")
 @pytest.mark.parametrize("many_saves", BACKENDS, indirect=True)
 def test_run_killed_again_and_again_ends_as_an_unkilled_one(
     many_saves: list[str], tmp_path: Path, request: pytest.FixtureRequest

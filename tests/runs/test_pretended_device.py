@@ -39,7 +39,7 @@ WAYS = {
     "separate": [SAME_DRAWS, "reference=adapter_off", "scoring.share_prefix=false"],
     "held out": [SAME_DRAWS, "data.hold_out={share: 0.3}", "evaluators=[{evaluator: preference}]", "train.epochs=3"],
 }
-IN_LONG = ("all weights", "cached", "held out")
+IN_LONG = ("cached",)
 REASON = "its steps on a device are in tests/core/scoring/test_pretended_device.py"
 
 

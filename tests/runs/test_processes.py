@@ -178,8 +178,15 @@ STEADY = ["train.micro_batch_size=1", "train.learning_rate=3.0e-4", "train.seed=
 STAGES = ["zero_0", "zero_1", "zero_2"]
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("backend", [name for name in EVERY if name not in STAGES])
+@pytest.mark.parametrize(
+    "backend",
+    nightly_but(
+        ["zero_3"],
+        [name for name in EVERY if name not in STAGES],
+        "the engines of ddp and fsdp are compared with one process in tests of their plugins",
+        pytest.mark.long,
+    ),
+)
 def test_every_backend_trains_as_one_process_does(backend: str, changes: list[str], tmp_path: Path) -> None:
     require_like_one_process(backend, 2, [*changes, *STEADY], tmp_path)
 
@@ -247,7 +254,7 @@ def test_rows_without_images_give_gradients_of_one_process(
 
 @pytest.mark.parametrize(
     "backend",
-    nightly_but(["fsdp"], ["ddp", "fsdp", "zero_3"], "the rows differ, which no backend sees", pytest.mark.long),
+    nightly_but([], ["ddp", "fsdp", "zero_3"], "the rows differ, which no backend sees"),
 )
 def test_conversations_and_hidden_tokens_match_one_process(
     backend: str, changes: list[str], pairs: Path, tmp_path: Path

@@ -19,8 +19,6 @@ EVALUATED = "evaluators=[{evaluator: samples, rows: 3, max_new_tokens: 5, every:
 HELD_OUT = "data.hold_out={rows: 4}"
 MEASURED = ("pairs_per_second", "tokens_per_second", "data_wait", "memory", "tflops", "mfu")
 
-LESS = pytest.mark.nightly(reason="ZeRO-3 is tried, which splits weights, too")
-
 
 def samples(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
@@ -78,7 +76,7 @@ def test_another_word_list_is_refused_on_resume_by_its_digest(changes: list[str]
         train([*words, "train.epochs=2"], folder, resume=True)
 
 
-@pytest.mark.long
+@pytest.mark.nightly(reason="test_goals.py kills a run that is measured; answers are written where numbers are")
 def test_a_killed_run_leaves_the_answers_of_one_that_nothing_stopped(changes: list[str], tmp_path: Path) -> None:
     words = [*changes, HELD_OUT, "train.epochs=3", "output.save_every=2", EVALUATED.replace("every: 2", "every: 1")]
     whole, folder = train(words, tmp_path / "whole"), tmp_path / "killed"
@@ -92,8 +90,8 @@ def test_a_killed_run_leaves_the_answers_of_one_that_nothing_stopped(changes: li
     assert told(folder) == told(whole)
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("backend", [*(pytest.param(name, marks=LESS) for name in ("ddp", "fsdp")), "zero_3"])
+@pytest.mark.nightly(reason="test_probed_runs.py and test_held_out.py measure in two processes")
+@pytest.mark.parametrize("backend", ["ddp", "fsdp", "zero_3"])
 def test_two_processes_write_every_answer_once(backend: str, changes: list[str], tmp_path: Path) -> None:
     words, two = [*changes, HELD_OUT, "train.epochs=1", EVALUATED], tmp_path / "two"
     alone = train([*words, f"backend={EVERY['ddp']}"], tmp_path / "alone")

@@ -109,7 +109,7 @@ def test_metrics_by_source_of_a_file_without_sources_are_refused(
             assert read_data(recipe)[0].sources == ["own"]
 
 
-@pytest.mark.long
+@pytest.mark.nightly(reason="two processes share their metrics in other tests, by source as without")
 def test_two_processes_log_by_source_what_one_does(mixed: list[str], tmp_path: Path) -> None:
     run(load_recipe(LLAVA_MDPO, mixed), run_dir=tmp_path / "one")
     finished = launch(mixed, tmp_path / "two", "--processes", "2")

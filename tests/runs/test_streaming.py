@@ -60,8 +60,13 @@ def test_every_row_of_a_pass_is_drawn_once_in_an_order_of_its_own(
     assert len(passes[2]) == 4
 
 
-@pytest.mark.long
-@pytest.mark.parametrize(("workers", "stops"), [(0, [1, 2, 3, 4, 5, 6]), (1, [2])])
+@pytest.mark.parametrize(
+    ("workers", "stops"),
+    [
+        pytest.param(0, [1, 2, 3, 4, 5, 6], marks=pytest.mark.long),
+        pytest.param(1, [2], marks=pytest.mark.nightly(reason="test_resume.py stops a run with workers")),
+    ],
+)
 def test_a_stopped_stream_resumes_to_the_bit(
     workers: int, stops: list[int], streamed: list[str], tmp_path: Path
 ) -> None:

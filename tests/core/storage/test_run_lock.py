@@ -123,7 +123,7 @@ def test_the_name_of_a_process_that_has_just_locked_is_waited_for(tmp_path: Path
                 pass
 
 
-@pytest.mark.long
+@pytest.mark.nightly(reason="a run of one process refuses a second one by the same lock")
 def test_run_of_two_processes_refuses_a_second_run(changes: list[str], tmp_path: Path) -> None:
     folder, long = tmp_path / "run", [*changes, "train.epochs=1000", "probe=off"]
     with begin(long, folder, "--processes", "2") as process:

@@ -55,8 +55,7 @@ class Runs:
         return self._process.submit(failure_of_run, changes).result()
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("stage", [0, 2, 3])
+@pytest.mark.parametrize("stage", nightly_but([2], [0, 2, 3], "as stage 2, by the same factor", pytest.mark.long))
 def test_an_overflow_at_the_first_step_stops_the_run_and_says_what_to_lower(
     stage: int, small: list[str], process: ProcessPoolExecutor, tmp_path: Path
 ) -> None:

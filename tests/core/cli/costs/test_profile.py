@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.effort import nightly_but
 from support.paths import RECIPES
 
 from mdpo_core import RecipeError
@@ -149,8 +150,15 @@ def test_steps_are_a_whole_number_above_0(words: list[str], steps: str, capsys: 
     assert f"argument --steps: must be a whole number above 0, found {steps}" in capsys.readouterr().err
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("backend", ["{backend: local}", "{backend: fsdp}", "{backend: deepspeed, zero_stage: 2}"])
+@pytest.mark.parametrize(
+    "backend",
+    nightly_but(
+        ["{backend: fsdp}"],
+        ["{backend: local}", "{backend: fsdp}", "{backend: deepspeed, zero_stage: 2}"],
+        "torch's profiler sees what each exchanges",
+        pytest.mark.long,
+    ),
+)
 def test_two_processes_say_how_long_they_exchange(small: list[str], backend: str, tmp_path: Path) -> None:
     changes = [word for change in small for word in ("--set", change)]
     command = [sys.executable, "-m", "mdpo_core.cli", "profile", RECIPE, *changes, "--set", f"backend={backend}"]
