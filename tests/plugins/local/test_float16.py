@@ -14,7 +14,6 @@ import pytest
 import torch
 from mdpo_local import Local
 from mdpo_local.engine import LocalEngine
-from support.effort import nightly_but
 from support.paths import LLAVA_MDPO
 from support.processes.launching import contents, records
 from torch import Tensor, nn
@@ -140,7 +139,10 @@ class OnCPU(Local):
 
 @pytest.mark.parametrize(
     ("precision", "weight"),
-    nightly_but([("fp16", 2.0)], [("fp16", 2.0), ("fp16_autocast", 30.0)], "by the same factor", pytest.mark.long),
+    [
+        pytest.param("fp16", 2.0, marks=pytest.mark.long),
+        pytest.param("fp16_autocast", 30.0, marks=pytest.mark.nightly(reason="as fp16, by the same factor")),
+    ],
 )
 def test_a_run_skips_overflows_says_so_and_resumes_to_the_byte(
     precision: Any, weight: float, changes: list[str], tmp_path: Path
