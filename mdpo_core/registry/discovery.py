@@ -18,6 +18,7 @@ from mdpo_core.registry.required_version import require_version_for_package
 from mdpo_core.remedies import either
 
 _Thing = TypeVar("_Thing")
+_MORE = "a plugin's are known once its package is installed, or its file is named under `plugins`"
 
 
 @dataclass(frozen=True)
@@ -185,9 +186,8 @@ class Registry:
         if not isinstance(name, str):
             raise PluginError(f"the name of a component is text, not {shown(name)}")
         if name not in known:
-            raise PluginError(
-                f"unknown {kind} '{name}'{suggestion(name, known)}  (known: {', '.join(sorted(known)) or 'none'})"
-            )
+            names = ", ".join(sorted(known)) or "none"
+            raise PluginError(f"unknown {kind} '{name}'{suggestion(name, known)}  (known: {names}; {_MORE})")
         return known[name]
 
 

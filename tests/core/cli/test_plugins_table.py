@@ -100,6 +100,7 @@ def test_a_component_is_shown_whole_with_the_options_inside_its_options() -> Non
         (("los",), "unknown kind of component 'los'; did you mean 'loss'?"),
         (("dpo",), "'dpo' is a component of the kind 'loss': mdpo plugins loss dpo"),
         (("loss", "dpoo"), "unknown loss 'dpoo'; did you mean 'dpo'?"),
+        (("loss", "p2_dpo"), "once its package is installed, or its file is named under `plugins`"),
         (("losses", "dpo"), "unknown kind of component 'losses'; did you mean 'loss'?"),
     ],
 )
