@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar, overload
 
-import mdpo_core.hooks as hooks
 from mdpo_core.errors import PluginError, shown, suggestion, text_of
 from mdpo_core.interfaces.component import Component
 from mdpo_core.interfaces.term import Term
 from mdpo_core.processes.file_modules import FileModule, give
+from mdpo_core.registry.installed import Installed, installed_plugins
 from mdpo_core.registry.offers import KINDS, fault_among, has_hooks, offered_by, origin_of, plugin_manager, require_name
 from mdpo_core.registry.required_version import require_version_for_package
 from mdpo_core.remedies import either
@@ -48,18 +47,18 @@ class Registry:
 
         Raises `PluginError` for the first plugin that does not load or offers something that recipes cannot use.
         """
-        registry, names = cls(), {point.name for point in entry_points(group=hooks.PROJECT)}
-        points = sorted(entry_points(group=hooks.PROJECT), key=lambda point: (point.name, _package_of(point)))
+        registry, installed = cls(), installed_plugins()
+        names = {plugin.point.name for plugin in installed}
         for name in without:
             if name not in names:
                 raise PluginError(
                     f"{either('--without', 'without')} {name}: this plugin is not installed{suggestion(name, names)}"
                 )
-        points = [point for point in points if point.name not in without]
-        _require_one_package_each(points)
+        wanted = [plugin for plugin in installed if plugin.point.name not in without]
+        _require_one_package_each(wanted)
         with _discovering():
-            for point in points:
-                registry.register(_load(point), point.name)
+            for plugin in wanted:
+                registry.register(_load(plugin), plugin.point.name)
         return registry
 
     def register(self, plugin: object, name: str) -> None:
@@ -195,10 +194,9 @@ def _may_replace(offer: _Offer, cls: type[Component], plugin: str | None) -> boo
     return not offer.installed and (offer.owner == plugin or origin_of(offer.cls) == origin_of(cls))
 
 
-def _require_one_package_each(points: Iterable[EntryPoint]) -> None:
+def _require_one_package_each(plugins: Iterable[Installed]) -> None:
     packages: dict[str, str] = {}
-    for point in points:
-        package = _package_of(point)
+    for point, package in plugins:
         first = packages.setdefault(point.name, package)
         if first != package:
             raise PluginError(
@@ -207,19 +205,15 @@ def _require_one_package_each(points: Iterable[EntryPoint]) -> None:
             )
 
 
-def _package_of(point: EntryPoint) -> str:
-    return point.dist.name if point.dist else point.value
-
-
-def _load(point: EntryPoint) -> object:
-    require_version_for_package(point)  # first: code for another version may not even load
+def _load(plugin: Installed) -> object:
+    require_version_for_package(plugin)  # first: code for another version may not even load
     try:
-        return point.load()
+        return plugin.point.load()
     except KeyboardInterrupt:
         raise
     # An import can raise anything, or end the process. In each case the user needs the plugin's name.
     except BaseException as error:
-        raise _broken(point.name, error) from error
+        raise _broken(plugin.point.name, error) from error
 
 
 def _broken(name: str, error: BaseException) -> PluginError:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterable
-from importlib.metadata import EntryPoint, version
+from importlib.metadata import version
 
 from mdpo_core.errors import PluginError, shown
+from mdpo_core.registry.installed import Installed
 from mdpo_core.remedies import either
 
 # A requirement that may be one of mdpo, and not of mdpo-bunny.
@@ -18,12 +19,13 @@ _OF_MDPO = re.compile(r"\s*mdpo\s*(?![\w.-])", re.IGNORECASE)
 _BLOCK = re.compile(r"^# /// script[ \t]*\r?\n((?:#(?: .*)?\r?\n)*?)# ///[ \t]*\r?$", re.MULTILINE)
 
 
-def require_version_for_package(point: EntryPoint) -> None:
+def require_version_for_package(plugin: Installed) -> None:
     """Raise `PluginError` if the package of an installed plugin needs another mdpo than this one."""
-    if point.dist is None or point.dist.name == "mdpo":
+    point, package = plugin
+    if point.dist is None or package == "mdpo":
         return
     leave_out = either(f"leave the plugin out: --without {point.name}", "uninstall the plugin")
-    _require(point.dist.requires or (), f"plugin '{point.name}' ({point.dist.name} {point.dist.version})", leave_out)
+    _require(point.dist.requires or (), f"plugin '{point.name}' ({package} {point.dist.version})", leave_out)
 
 
 def require_version_for_file(path: object, source: bytes) -> None:

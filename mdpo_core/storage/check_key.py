@@ -8,17 +8,16 @@ import platform
 import sys
 from collections.abc import Iterable, Iterator
 from functools import cache
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from mdpo_core.data.encoding import BatchBuilder
 from mdpo_core.errors import DataError
-from mdpo_core.hooks import PROJECT
 from mdpo_core.interfaces.reader import Reader
 from mdpo_core.processes.file_modules import file_module
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.registry.discovery import current_registry
+from mdpo_core.registry.installed import packages_of_plugins
 from mdpo_core.storage.files import sha256
 from mdpo_core.storage.manifest import installed
 from mdpo_core.types.stored_bytes import Files, state_of
@@ -96,8 +95,7 @@ def _code_of(recipe: Recipe, reader: Reader, builder: BatchBuilder) -> dict[str,
 
 def _versions(packages: Iterable[str]) -> dict[str, str]:
     """The versions of Python, of mdpo's plugins, and of those of ``packages`` that are installed."""
-    plugins = {point.dist.name for point in entry_points(group=PROJECT) if point.dist is not None}
-    return {"python": platform.python_version()} | dict(installed(sorted({*packages, *plugins})))
+    return {"python": platform.python_version()} | dict(installed(sorted({*packages, *packages_of_plugins()})))
 
 
 def _model(recipe: Recipe) -> dict[str, Any]:

@@ -6,18 +6,16 @@ import hashlib
 import inspect
 import platform
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, entry_points, version
 from typing import Any
 
 from mdpo_core.data.checking import CheckedData
 from mdpo_core.data.encoding import BatchBuilder
-from mdpo_core.hooks import PROJECT
 from mdpo_core.interfaces.component import Component
 from mdpo_core.interfaces.plugin_results import code_of, placement_of
 from mdpo_core.processes.file_modules import file_module
 from mdpo_core.recipe.recipe import Recipe
 from mdpo_core.registry.discovery import current_registry
+from mdpo_core.registry.installed import installed_plugins, packages_of_plugins, version_of
 from mdpo_core.registry.plugin_files import loaded_files
 from mdpo_core.storage.files import sha256
 from mdpo_core.storage.resuming import HASHED
@@ -30,11 +28,10 @@ _PACKAGES = (
 
 def describe(recipe: Recipe, data: CheckedData) -> dict[str, Any]:
     """The manifest of a run, as JSON values."""
-    points = sorted(entry_points(group=PROJECT))
-    packages = {*_PACKAGES, *(point.dist.name for point in points if point.dist is not None)}
+    packages = sorted({*_PACKAGES, *packages_of_plugins()})
     return {
-        "versions": {"python": platform.python_version()} | dict(installed(sorted(packages))),
-        "plugins": {point.name: point.value for point in points},
+        "versions": {"python": platform.python_version()} | dict(installed(packages)),
+        "plugins": {point.name: point.value for point, _ in installed_plugins()},
         **code_in(recipe),
         "seed": recipe.train.seed,
         "model": {path.name: sha256(path) for path in recipe.model.files()},
@@ -102,8 +99,9 @@ def _source(thing: Any) -> str:
 def installed(packages: Iterable[str]) -> Iterator[tuple[str, str]]:
     """Those of the packages that are installed, with their versions."""
     for name in packages:
-        with suppress(PackageNotFoundError):
-            yield name, version(name)
+        version = version_of(name)
+        if version is not None:
+            yield name, version
 
 
 def _own_code(components: Iterable[Component]) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from traceback import FrameSummary
 from typing import Any
@@ -13,7 +12,6 @@ from typing import Any
 from pydantic import ValidationError
 
 from mdpo_core.errors import PluginError, RecipeError, suggestion
-from mdpo_core.hooks import PROJECT
 from mdpo_core.interfaces.backend import Backend
 from mdpo_core.interfaces.component import Component
 from mdpo_core.interfaces.corruption import Corruption
@@ -23,6 +21,7 @@ from mdpo_core.interfaces.term import Anchor
 from mdpo_core.interfaces.train_options import Train
 from mdpo_core.processes.world import ALONE
 from mdpo_core.registry.discovery import current_registry
+from mdpo_core.registry.installed import Installed, installed_plugins
 from mdpo_core.registry.offers import KINDS
 from mdpo_core.registry.plugin_files import SUFFIX, use_plugin_file
 from mdpo_core.testing.anchors import check_anchor
@@ -109,17 +108,16 @@ def contract_cases(plugin: str) -> list[ContractCase]:
 
 def _installed(plugin: str) -> set[str]:
     """The entry points that ``plugin`` names."""
-    points = entry_points(group=PROJECT)
-    owners = {point.name for point in points if _plain(plugin) in _names(point)}
+    installed = installed_plugins()
+    owners = {each.point.name for each in installed if _plain(plugin) in _names(each)}
     if not owners:
-        known = {name for point in points for name in _names(point)}
+        known = {name for each in installed for name in _names(each)}
         raise PluginError(f"no installed plugin is named '{plugin}'{suggestion(plugin, sorted(known))}")
     return owners
 
 
-def _names(point: EntryPoint) -> set[str]:
-    names = {point.name, point.module, *([point.dist.name] if point.dist else [])}
-    return {_plain(name) for name in names}
+def _names(plugin: Installed) -> set[str]:
+    return {_plain(name) for name in (plugin.point.name, plugin.point.module, plugin.package)}
 
 
 def _plain(name: str) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +27,21 @@ _LIMITS = (
 )
 # Names of attention in transformers. It fetches every other name from the hub, as code.
 _ATTENTIONS = ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flash_attention_4", "flex_attention")
+_GENERATION = "generation_config.json"
 _SECONDS = 6.0
 _LARGEST_SETTING = 1000
 
 
 def load_config(folder: Path) -> PreTrainedConfig:
     """The configuration as transformers reads it. Raises `DataError`."""
+    file, generation = folder / "config.json", folder / _GENERATION
+    files = [file, generation] if generation.exists() else [file]
+    return deepcopy(_config(folder, *(json.dumps(read_json(each)) for each in files)))
+
+
+@lru_cache(maxsize=4)  # a run asks for one or two folders, many times
+def _config(folder: Path, *contents: str) -> PreTrainedConfig:
+    """The same, of files with these ``contents``."""
     file = folder / "config.json"
     require_sane(file, read_json(file))
     with reading(file, "transformers cannot read it", [file], _SECONDS) as staged:
@@ -97,7 +109,7 @@ def _require_tokens(file: Path, config: PreTrainedConfig, text: PreTrainedConfig
     _require_rows(file, "the image token", image_token_id(config), rows)
     # torch counts negative rows from the end; old configurations have -1.
     _require_rows(file, "pad_token_id", getattr(text, "pad_token_id", None), rows, least=-1)
-    generation = file.with_name("generation_config.json")
+    generation = file.with_name(_GENERATION)
     if generation.exists():
         # transformers would go on without a file that it cannot read.
         _require_generation(generation, read_json(generation), rows)

@@ -63,8 +63,8 @@ def test_a_value_is_computed_once(counted: Counted) -> None:
 
 
 def newer_torch(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    version = manifest.version
-    monkeypatch.setattr(manifest, "version", lambda name: "99.0" if name == "torch" else version(name))
+    version = manifest.version_of
+    monkeypatch.setattr(manifest, "version_of", lambda name: "99.0" if name == "torch" else version(name))
 
 
 def inexact_times(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -138,8 +138,8 @@ def test_another_version_compares_again(
     library: str, model: Path, compared: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     adapter(model).encoder()
-    version = manifest.version
-    monkeypatch.setattr(manifest, "version", lambda name: "0.0.1" if name == library else version(name))
+    version = manifest.version_of
+    monkeypatch.setattr(manifest, "version_of", lambda name: "0.0.1" if name == library else version(name))
     adapter(model).encoder()
     assert compared == ["require_fit"] * 2
 
