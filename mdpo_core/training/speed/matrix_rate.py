@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from functools import cache
 
 import torch
 
@@ -19,15 +20,20 @@ _LEAST = 3  # products that are timed
 def matrix_rate_of(backend: Backend, world: World, seconds: float) -> float:
     """FLOP/s of a square matrix product where the backend computes, in the type in which a run computes.
 
-    The median of the products that fit into ``seconds``, after one more. On CUDA this resets torch's peak of memory, so
-    call this before anything is loaded.
+    The median of the products that fit into ``seconds``, after one more; a process measures a device once. On CUDA this
+    resets torch's peak of memory, so call this before anything is loaded.
     """
     device = torch.device(backend.compute_device(world))
-    rate = matrix_rate(device, getattr(torch, backend.arithmetic), seconds)
+    rate = _measured(device, getattr(torch, backend.arithmetic), seconds)
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
     return rate
+
+
+@cache
+def _measured(device: torch.device, dtype: torch.dtype, seconds: float) -> float:
+    return matrix_rate(device, dtype, seconds)
 
 
 def size_on(device_type: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -17,6 +18,14 @@ from mdpo_core.training.speed.matrix_rate import matrix_rate_of
 
 def backend(name: str, **options: Any) -> Backend:
     return cast(Backend, component("backend", name, **options))
+
+
+@pytest.fixture(autouse=True)
+def as_a_new_process() -> Iterator[None]:
+    """No device is measured yet, and what a test measures is not kept for others."""
+    matrix_rate._measured.cache_clear()
+    yield
+    matrix_rate._measured.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -76,3 +85,11 @@ def test_the_rate_is_of_the_median_product_after_the_first(monkeypatch: pytest.M
     times = iter([0, 50, 50, 51, 60, 64, 70, 72])
     monkeypatch.setattr(matrix_rate, "time", SimpleNamespace(perf_counter=lambda: next(times)))
     assert matrix_rate.matrix_rate(torch.device("cpu"), torch.float32, 0.0) == 2 * 16**3 / 2
+
+
+def test_a_process_measures_a_device_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    rates = iter([3.0, 4.0])
+    monkeypatch.setattr(matrix_rate, "matrix_rate", lambda device, dtype, seconds: next(rates))
+    run = backend("local", device="cpu", precision="fp32")
+    assert [matrix_rate_of(run, World(), 0.1) for _ in range(3)] == [3.0] * 3
+    assert matrix_rate_of(backend("local", device="cpu", precision="bf16_autocast"), World(), 0.1) == 4.0
