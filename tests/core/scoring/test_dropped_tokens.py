@@ -72,11 +72,9 @@ def test_both_paths_hide_same_tokens_and_leave_shown_rows_alone(family: str, fol
 
 def test_a_picture_whose_tokens_are_all_hidden_is_not_seen(family: str, folder: Path, photographs: Path) -> None:
     data = [example for example in examples(family, photographs) if example.images]
-    inverted = [
-        replace(row, images=tuple(PIL.Image.eval(image, lambda v: 255 - v) for image in row.images)) for row in data
-    ]
+    black = [replace(row, images=tuple(PIL.Image.new("RGB", image.size) for image in row.images)) for row in data]
     for options in (PLAIN, Scoring()):
-        one, other = (scored(family, folder, rows, 1.0, options) for rows in (data, inverted))
+        one, other = (scored(family, folder, rows, 1.0, options) for rows in (data, black))
         for shown, dropped in zip(VIEWS, DROPPED, strict=True):
             torch.testing.assert_close(one[dropped], other[dropped], atol=NATS, rtol=NATS)
             assert (one[shown] - other[shown]).abs().max() > 1e-3
