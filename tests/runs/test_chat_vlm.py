@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from pathlib import Path
@@ -80,16 +81,38 @@ def test_the_qwen_recipe_trains_and_its_adapter_loads_in_peft(
         # Its files have the weights of several layers in one, and one weight in two halves.
         pytest.param("zero_3", "molmo2", marks=OTHER_FAMILY),
         pytest.param("fsdp", "molmo2", marks=OTHER_FAMILY),
+        # Its files name the weights of LoRA for pictures beside those of the model.
+        pytest.param("fsdp", "phi4_multimodal", marks=OTHER_FAMILY),
         *(pytest.param("zero_3", name, marks=OTHER_FAMILY) for name in REST),
     ],
 )
 def test_processes_whose_pictures_differ_train_as_one_does(
     backend: str, family: str, changes: list[str], sizes: list[str], tmp_path: Path
 ) -> None:
-    folder = build_vlm(family, tmp_path / "model")
+    require_trained_as_alone(
+        backend, [*changes, *sizes, f"model.path={build_vlm(family, tmp_path / 'model')}"], tmp_path
+    )
+
+
+@pytest.mark.nightly(reason="as rows of no picture, one and two, of which these families take one")
+@pytest.mark.parametrize("family", ["llava_onevision", "paligemma"])
+def test_processes_with_one_picture_a_row_train_as_one_does(
+    family: str, changes: list[str], sizes: list[str], tmp_path: Path
+) -> None:
+    folder = Path(sizes[1].partition("=")[2])
+    asked = {"prompt": "USER: <image>\nWhat is it? ASSISTANT:", "rejected": "A sea."}
+    rows = [{"img_path": [f"{number}.png"], "chosen": f"A {number}.", **asked} for number in range(8)]
+    data = tmp_path / "pairs.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    model = [f"model.path={build_vlm(family, tmp_path / 'model')}", "model.prompts=ready"]
+    require_trained_as_alone("zero_3", [*changes, f"data.path={data}", f"data.images={folder}", *model], tmp_path)
+
+
+def require_trained_as_alone(backend: str, changes: list[str], tmp_path: Path) -> None:
+    """Two processes of a backend train as one process does; all parts train."""
     same = [
         *(change for change in changes if not change.startswith(("backend", "model.lora"))),
-        *(*sizes, f"model.path={folder}", "model.lora=null", "model.freeze=[]"),
+        *("model.lora=null", "model.freeze=[]"),
         *("train.micro_batch_size=1", "train.learning_rate=1.0e-5"),
     ]
     run(load_recipe(RECIPE, [*same, f"backend={EVERY['ddp']}"]), run_dir=tmp_path / "one")
