@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from support.paths import LLAVA_MDPO
-from support.processes.launching import contents
+from support.processes.launching import contents, launch, require_same_training
 from support.runs import stop_after, train
 
 from mdpo_core import Recipe, RecipeError, load_recipe, run
@@ -60,6 +60,16 @@ def test_a_stopped_and_resumed_run_ends_with_the_same_weights(changes: list[str]
     run(recipe, run_dir=stopped, resume=True)
     assert contents(stopped / "final") == contents(whole / "final")
     assert contents(whole / "final") != contents(train(changes, tmp_path / "shuffled") / "final")
+
+
+@pytest.mark.nightly(reason="rows are split over processes as without groups, which resume in both directions")
+def test_two_processes_go_on_with_the_groups_of_one(changes: list[str], tmp_path: Path) -> None:
+    words = [*changes, GROUPED]
+    train(words, tmp_path / "whole")
+    stop_after(3, load_recipe(LLAVA_MDPO, [*words, f"output.dir={tmp_path / 'stopped'}"]), tmp_path / "stopped")
+    finished = launch(words, tmp_path / "stopped", "--processes", "2", "--resume", recipe=LLAVA_MDPO)
+    assert finished.returncode == 0, finished.stderr
+    require_same_training(tmp_path / "stopped", tmp_path / "whole", 1e-5)
 
 
 @pytest.mark.long
