@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -190,6 +191,20 @@ def test_a_bad_row_of_a_later_block_stops_the_run_with_a_checkpoint(streamed: li
     path.write_text(sound)
     run(recipe, run_dir=folder, resume=True)
     assert contents(folder / "final") == contents(whole / "final")
+
+
+@pytest.mark.long
+def test_a_strength_of_a_stream_is_that_of_its_row(streamed: list[str], tmp_path: Path, drawn: list[list[str]]) -> None:
+    """A row's weight is its number, and that of the eighth row is none: it is in the second block."""
+    [path] = [Path(each.removeprefix("data.path=")) for each in streamed if each.startswith("data.path=")]
+    rows = [{**json.loads(line), "worth": number} for number, line in enumerate(path.read_text().splitlines(), 1)]
+    rows[7]["worth"] = -8
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = [*streamed, "data.columns=[worth]", "objective=[{loss: dpo, label: text, weight: {column: worth}}]"]
+    with pytest.raises(DataError, match=r"row 8(.|\n)*'weight' must be .*at least 0, found worth = -8(.|\n)*step 2 is"):
+        run(load_recipe(LLAVA_MDPO, words), run_dir=tmp_path / "run")
+    first = [int(row) for micro_batch in drawn for row in micro_batch][:4]
+    assert records(tmp_path / "run")[0]["loss"] == pytest.approx(math.log(2) * sum(first) / 4, rel=1e-4)
 
 
 @pytest.mark.long
