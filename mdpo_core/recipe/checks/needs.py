@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
@@ -42,17 +42,16 @@ class Need:
     def __str__(self) -> str:
         return f"the {_SHOWN[self.field]} '{self.name}'"
 
-    def problem(self, example: Example) -> str | None:
-        """The problem of a row that lacks the name; None if it has the name."""
+    def lack(self, example: Example) -> str | None:
+        """What a row lacks, with what it has; None if it has the name."""
         names = getattr(example, self.field)
         if self.name in names and not _is_empty(self.field, names[self.name]):
             return None
         if self.needs_image and not example.images:
             return None  # a row without an image is not corrupted
-        source = "the objective" if self.condition == CLEAN else f"the condition '{self.condition}'"
         if self.name in names:
-            return f"{source} needs {self}, which is empty in this row"
-        return f"{source} needs {self}; the data has {', '.join(names) or 'none'}{self.hint()}"
+            return f"{self}, which is empty in this row"
+        return f"{self}; the data has {', '.join(names) or 'none'}{self.hint()}"
 
     def hint(self) -> str:
         """``; reader 'pairs' gives it with ...`` for each reader that can give it, or nothing."""
@@ -107,6 +106,18 @@ def needs_of_corruption(condition: str, corruption: Corruption) -> Iterator[Need
 
 
 def lacking(example: Example, needs: Iterable[Need]) -> list[Problem]:
-    """A problem for each need that a row does not meet."""
-    found = (need.problem(example) for need in needs)
-    return [Problem(f"example '{example.id}'", "", text) for text in found if text is not None]
+    """A problem for each thing that a row lacks; it names all that need it."""
+    conditions: dict[str, list[str]] = {}
+    for need in needs:
+        lack = need.lack(example)
+        if lack is not None:
+            conditions.setdefault(lack, []).append(need.condition)
+    return [Problem(f"example '{example.id}'", "", f"{_need(who)} {lack}") for lack, who in conditions.items()]
+
+
+def _need(conditions: Sequence[str]) -> str:
+    """``the objective needs``, ``the condition 'a' needs``, ``the objective and the conditions 'a', 'b' need``."""
+    clean, corrupted = CLEAN in conditions, [f"'{each}'" for each in dict.fromkeys(conditions) if each != CLEAN]
+    many = f"the condition{'s' if len(corrupted) > 1 else ''} {', '.join(corrupted)}"
+    who = " and ".join([*["the objective"] * clean, *[many] * bool(corrupted)])
+    return f"{who} {'needs' if clean + len(corrupted) == 1 else 'need'}"

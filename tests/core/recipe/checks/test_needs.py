@@ -124,3 +124,16 @@ def test_image_row_lacking_data_is_named_before_training(
     without = replace(row, id="2", prompt="What is it?", images=(), boxes={"dogs": ()})
     found = problems([valid, row, without], llava, **options)
     assert found == [f"row 2, example '1': the condition 'changed' {message}"]
+
+
+def test_what_several_conditions_need_is_told_once(llava: Path) -> None:
+    encoder = component("adapter", "llava", path=str(llava), unusual_texts="keep").encoder()  # type: ignore[attr-defined]
+    masked = component("corruption", "region_mask", boxes="dogs")
+    both = component("loss", "dpo", over="chosen@one"), component("loss", "dpo", over="chosen@two")
+    builder = BatchBuilder.for_terms(both, {"one": masked, "two": masked}, encoder, 2048, seed=0)  # type: ignore[arg-type]
+    checked = check_data([replace(ROW, boxes={"dogs": ((),)})], builder, lambda done, total: None)
+    with pytest.raises(DataError) as caught:
+        checked.require_valid(quarantine=False)
+    told = str(caught.value)
+    assert "the conditions 'one', 'two' need the boxes 'dogs', which is empty in this row" in told
+    assert told.count("boxes 'dogs'") == 1
