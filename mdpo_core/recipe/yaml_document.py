@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import os
 import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -124,7 +125,9 @@ def _base_of(path: Path, extends: Node) -> Path:
     name = extends.plain()
     if not isinstance(name, str) or not _is_file(path.parent / name):
         _refuse(extends.where, EXTENDS, f"{shown_value(name)} is not a file beside this recipe")
-    return path.parent / name
+    written = path.parent / name
+    plain = Path(os.path.normpath(written))
+    return plain if plain.resolve() == written.resolve() else written  # `..` may follow a link to a folder
 
 
 def _is_file(path: Path) -> bool:

@@ -234,6 +234,21 @@ def test_mistake_in_extended_recipe_is_located_in_its_own_file(tmp_path: Path) -
     assert "base.yaml:6: objective.0.bta" in problems(tmp_path, "extends: base.yaml\n")
 
 
+@pytest.mark.parametrize("is_link", [False, True])
+def test_a_recipe_of_the_folder_above_is_named_by_its_short_path(is_link: bool, tmp_path: Path) -> None:
+    """Unless the folder is a link, above which another folder lies."""
+    inner = tmp_path / "other" / "inner"
+    inner.mkdir(parents=True)
+    (tmp_path / "methods").symlink_to(inner) if is_link else (tmp_path / "methods").mkdir()
+    (inner.parent if is_link else tmp_path).joinpath("base.yaml").write_text(GOOD.replace("beta", "bta"))
+    child = tmp_path / "methods" / "child.yaml"
+    child.write_text("extends: ../base.yaml\n")
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(child)
+    shown = f"{tmp_path}/methods/../base.yaml" if is_link else f"{tmp_path}/base.yaml"
+    assert str(caught.value).startswith(f"{shown}:6: objective.0.bta")
+
+
 @pytest.mark.parametrize("base", ["bad.yaml", "missing.yaml"])
 def test_extending_itself_or_nothing_is_refused(tmp_path: Path, base: str) -> None:
     assert "extends" in problems(tmp_path, f"extends: {base}\n")
